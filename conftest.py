@@ -1,0 +1,3 @@
+"""Makes the plugin's own tests able to run pytest in pytest."""
+
+pytest_plugins = ["pytester"]

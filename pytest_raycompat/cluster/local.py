@@ -1,0 +1,238 @@
+"""A cluster of our own: every Ray process is our child, and nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pytest_raycompat.cluster.observation import ObservedNode, Observer, ObserverError
+from pytest_raycompat.cluster.protocol import ClusterError, Node, NodeShape
+from pytest_raycompat.processes.children import Child, Children, describe_exit, free_port
+from pytest_raycompat.versions import satisfies
+
+STARTED = "Ray runtime started."
+"""What ``ray start`` prints once its raylet is up (Ray 2.35.0 to 2.60.0, ray/scripts/scripts.py)."""
+TOKEN_SINCE = ">=2.52"
+"""Ray with token authentication (research: ray-project/ray#57835)."""
+LABELS_AS_PAIRS_SINCE = ">=2.46"
+"""``ray start --labels`` takes ``key=value,…``; a JSON object before."""
+OBJECT_STORE_BYTES = 256 * 1024**2
+END_GRACE_S = 8.0
+"""``ray start --block`` ends its processes within about 2 s of SIGTERM (seen with 2.35.0 and 2.60.0)."""
+
+
+class LocalCluster:
+    """Ray nodes on this machine, each with a loopback address of its own.
+
+    Args:
+        children: starts and ends the processes.
+        python: interpreter of the environment under test.
+        ray: its Ray's version.
+        shape: the nodes, the head first.
+        device: what stands behind the declared GPUs.
+        environment: base environment of the Ray processes.
+        token: file with the token that its processes and clients show, where that Ray has token authentication.
+        gpu_ids: the real GPUs, handed out to the nodes in order; empty without any.
+        log_folder: where logs go.
+        limit_s: how long a start may take, in seconds.
+
+    Raises:
+        ClusterError: it did not become ready.
+    """
+
+    owned = True
+
+    def __init__(
+        self,
+        children: Children,
+        *,
+        python: str,
+        ray: str,
+        shape: Sequence[NodeShape],
+        device: Literal["cpu", "cuda"],
+        environment: Mapping[str, str],
+        token: Path,
+        gpu_ids: Sequence[str] = (),
+        log_folder: Path,
+        limit_s: float,
+    ) -> None:
+        self._children = children
+        self._python = python
+        self._ray = ray
+        self._shape = tuple(shape)
+        self.device = device
+        self._gpu_ids = list(gpu_ids)
+        self._log_folder = log_folder
+        self._began = time.monotonic()
+        self._limit_s = limit_s
+        self._processes: list[tuple[Child, Path]] = []
+        self.notes: tuple[str, ...] = ()
+
+        self._folder = children.new_folder("raycompat-")
+        # 127.0.0.1 is turned into the machine's own address by Ray; others in 127/8 are kept (seen, 2.35.0 to 2.60.0)
+        network = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
+        self._addresses = [f"{network}.{2 + index}" for index in range(len(self._shape))]
+        head = self._addresses[0]
+        self.address = f"{head}:{free_port(head)}"
+        self.environment: dict[str, str] = {
+            **environment,
+            "RAY_ADDRESS": self.address,
+            "VLLM_HOST_IP": head,  # vLLM places its first worker by this address (vllm/v1/executor/ray_utils.py)
+            **self._authentication(token),
+        }
+        self.observer = Observer(children, python, self.environment, self._folder / "observer.log")
+        try:
+            self.nodes = self._start()
+        except BaseException as error:
+            logs = self.keep_logs("cluster-that-did-not-start")
+            self.close()
+            if isinstance(error, ClusterError | ObserverError):
+                raise ClusterError(f"the local Ray {ray} cluster did not start: {error}\nlogs: {logs}") from None
+            raise
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs its nodes declare together."""
+        return sum(node.gpus for node in self.nodes)
+
+    def _authentication(self, token: Path) -> dict[str, str]:
+        if satisfies(self._ray, TOKEN_SINCE):
+            return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        self.notes = (
+            f"Ray {self._ray} has no token authentication and listens on all interfaces: "
+            "whoever reaches this machine can run code on the cluster while it is up",
+        )
+        return {}
+
+    def _start(self) -> tuple[Node, ...]:
+        host, port = self.address.split(":")
+        head = [
+            "--head",
+            f"--port={port}",
+            f"--temp-dir={self._folder / 'ray'}",
+            "--include-dashboard=false",
+            f"--dashboard-host={host}",
+            f"--ray-client-server-port={free_port()}",
+            "--disable-usage-stats",
+        ]
+        self._start_node(0, head)
+        self._wait_for(lambda: accepts(host, int(port)), "its GCS did not listen")
+        if len(self._shape) == 1:
+            self.observer.connect(self.address, self._left())
+        # one after the other: nodes that start together pick the same file names and die (Ray 2.35.0, seen)
+        for index in range(1, len(self._shape)):
+            self._wait_for_start(index - 1)
+            self._start_node(index, [f"--address={self.address}"])
+        if len(self._shape) > 1:
+            self._wait_for_start(len(self._shape) - 1)
+            self.observer.connect(self.address, self._left())
+        return self._wait_for_nodes()
+
+    def _start_node(self, index: int, arguments: list[str]) -> None:
+        shape, address = self._shape[index], self._addresses[index]
+        log = self._folder / f"node-{index}.log"
+        command = [self._python, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
+        command += [
+            f"--node-ip-address={address}",
+            f"--num-gpus={shape.gpus}",
+            f"--num-cpus={shape.cpus}",
+            f"--object-store-memory={OBJECT_STORE_BYTES}",
+            f"--dashboard-agent-listen-port={free_port()}",
+            "--min-worker-port=0",  # any free one: fixed ranges of several nodes on a machine collide
+            "--max-worker-port=0",
+        ]
+        if shape.labels:
+            command.append(f"--labels={self._labels(shape.labels)}")
+        environment = {key: value for key, value in self.environment.items() if key != "RAY_ADDRESS"}
+        environment["VLLM_HOST_IP"] = address
+        if self.device == "cuda":
+            taken, self._gpu_ids = self._gpu_ids[: shape.gpus], self._gpu_ids[shape.gpus :]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+        with log.open("wb") as stream:
+            child = self._children.start(command, environment=environment, stdout=stream, stderr=stream)
+        self._processes.append((child, log))
+
+    def _labels(self, labels: Mapping[str, str]) -> str:
+        if satisfies(self._ray, LABELS_AS_PAIRS_SINCE):
+            return ",".join(f"{key}={value}" for key, value in labels.items())
+        return json.dumps(dict(labels))
+
+    def _wait_for_start(self, index: int) -> None:
+        log = self._processes[index][1]
+        self._wait_for(lambda: STARTED in log.read_text(errors="replace"), f"node {index} did not start")
+
+    def _wait_for_nodes(self) -> tuple[Node, ...]:
+        seen: list[ObservedNode] = []
+
+        def ready() -> bool:
+            seen[:] = [node for node in self.observer.nodes(self._left()) if node.alive]
+            found = sorted((node.address, int(node.gpus)) for node in seen)
+            return found == sorted(zip(self._addresses, (shape.gpus for shape in self._shape), strict=True))
+
+        self._wait_for(ready, "not all nodes became alive", lambda: describe_nodes(seen))
+        order = {address: index for index, address in enumerate(self._addresses)}
+        seen.sort(key=lambda node: order[node.address])
+        return tuple(Node(node.node_id, node.address, int(node.gpus)) for node in seen)
+
+    def _wait_for(self, done: Callable[[], bool], problem: str, last_seen: Callable[[], str] | None = None) -> None:
+        while not done():
+            for index, (child, log) in enumerate(self._processes):
+                if child.poll() is not None:
+                    raise ClusterError(
+                        f"`ray start` of node {index} ended with {describe_exit(child.poll())}: {reason_in(log)}"
+                    )
+            if self._left() <= 0.1:
+                state = f" (last seen: {last_seen()})" if last_seen else ""
+                raise ClusterError(f"{problem} within {self._limit_s:.0f} s{state}")
+            time.sleep(0.05)
+
+    def _left(self) -> float:
+        return max(0.1, self._limit_s - (time.monotonic() - self._began))
+
+    def keep_logs(self, destination: str) -> str | None:
+        """Copy Ray's logs, which end with the cluster, and return where they are now."""
+        target = self._log_folder / destination
+        target.mkdir(parents=True, exist_ok=True)
+        for log in self._folder.glob("*.log"):
+            shutil.copy(log, target / log.name)
+        for session in (self._folder / "ray").glob("session_2*/logs"):
+            shutil.copytree(session, target / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)
+        return str(target)
+
+    def close(self) -> None:
+        """End every process of the cluster and remove its folder."""
+        self.observer.close()
+        for child, _ in reversed(self._processes):
+            child.end(END_GRACE_S)
+        self._processes.clear()
+        self._children.reclaim_shared_memory()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def accepts(host: str, port: int) -> bool:
+    """Tell whether something accepts TCP connections there."""
+    try:
+        socket.create_connection((host, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def describe_nodes(nodes: Sequence[ObservedNode]) -> str:
+    """Say which nodes there are: ``127.0.0.2 with 1 GPU``."""
+    return ", ".join(f"{node.address} with {node.gpus:.0f} GPUs" for node in nodes) or "no node"
+
+
+def reason_in(log: Path) -> str:
+    """Find what a `ray start` that failed said last."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (errors or lines or ["it printed nothing"])[-1]

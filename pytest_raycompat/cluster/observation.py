@@ -1,0 +1,132 @@
+"""The runner's side of the observer: what Ray itself says about nodes and actors."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_raycompat.processes.children import Child, Children, describe_exit
+
+
+class ObserverError(Exception):
+    """The observer could not answer: Ray's error, or that it ended or did not answer in time."""
+
+    def __init__(self, message: str, type_name: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+
+
+class ObservedNode(msgspec.Struct, frozen=True):
+    """A node as Ray lists it."""
+
+    node_id: str
+    address: str
+    alive: bool
+    head: bool
+    gpus: float
+    free_gpus: float
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """A live actor as Ray lists it."""
+
+    actor_id: str
+    class_name: str
+    name: str
+    node_id: str
+    pid: int
+    job_id: str
+    driver_address: str
+    driver_pid: int
+
+
+class Observer:
+    """A driver process that looks at one cluster."""
+
+    def __init__(self, children: Children, python: str, environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as stream:
+            self._child: Child = children.start(
+                [python, "-m", "pytest_raycompat.cluster.observer_program"],
+                environment=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+            )
+        self._buffer = b""
+        self._imported = False
+
+    def connect(self, address: str, limit_s: float) -> None:
+        """Connect to the cluster at ``address``.
+
+        Raises:
+            ObserverError: Ray refused, or did not answer within ``limit_s`` seconds.
+        """
+        began = time.monotonic()
+        if not self._imported:
+            self._read(limit_s)
+            self._imported = True
+        self._ask({"ask": "connect", "address": address}, max(0.1, limit_s - (time.monotonic() - began)))
+
+    def nodes(self, limit_s: float = 30.0) -> list[ObservedNode]:
+        """List the nodes, dead ones too.
+
+        Raises:
+            ObserverError: no answer within ``limit_s`` seconds.
+        """
+        return msgspec.convert(self._ask({"ask": "nodes"}, limit_s), list[ObservedNode])
+
+    def actors(self, limit_s: float = 30.0) -> list[Actor]:
+        """List the actors that are alive.
+
+        Raises:
+            ObserverError: no answer within ``limit_s`` seconds.
+        """
+        return msgspec.convert(self._ask({"ask": "actors"}, limit_s), list[Actor])
+
+    def close(self) -> None:
+        """End the observer."""
+        self._child.end(grace_s=0.0)  # it holds nothing that needs an orderly end
+
+    def _ask(self, question: dict[str, Any], limit_s: float) -> Any:
+        assert self._child.process.stdin is not None
+        try:
+            self._child.process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._child.process.stdin.flush()
+        except BrokenPipeError:
+            raise ObserverError(self._ended()) from None
+        return self._read(limit_s)
+
+    def _read(self, limit_s: float) -> Any:
+        assert self._child.process.stdout is not None
+        descriptor = self._child.process.stdout.fileno()
+        deadline = time.monotonic() + limit_s
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                raise ObserverError(f"no answer from Ray within {limit_s:.0f} s; log: {self.log}", "TimeoutError")
+            received = os.read(descriptor, 65536)
+            if not received:
+                raise ObserverError(self._ended())
+            self._buffer += received
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        reply = json.loads(line)
+        if "error" in reply:
+            raise ObserverError(reply["error"]["message"].strip() or "no message", reply["error"]["type"])
+        return reply["answer"]
+
+    def _ended(self) -> str:
+        try:
+            status = self._child.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            status = None
+        last = self.log.read_text(errors="replace").strip().splitlines()[-1:]
+        return f"the process that watches Ray ended ({describe_exit(status)}): {''.join(last)}; log: {self.log}"

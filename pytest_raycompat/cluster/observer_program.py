@@ -1,0 +1,95 @@
+"""Looks at a Ray cluster for the runner: a small driver in the environment under test.
+
+It imports Ray while the cluster is still starting, then answers one JSON line for each JSON line it reads:
+``{"ask": "connect", "address": …}``, ``{"ask": "nodes"}``, ``{"ask": "actors"}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def nodes() -> list[dict[str, Any]]:
+    """List the nodes with what they declare and what of it is free."""
+    import ray
+    from ray._private.state import available_resources_per_node
+
+    free = available_resources_per_node()
+    return [
+        {
+            "node_id": node["NodeID"],
+            "address": node["NodeManagerAddress"],
+            "alive": node["Alive"],
+            "head": "node:__internal_head__" in node["Resources"],
+            "gpus": node["Resources"].get("GPU", 0),
+            "free_gpus": free.get(node["NodeID"], {}).get("GPU", 0),
+        }
+        for node in ray.nodes()
+    ]
+
+
+def actors() -> list[dict[str, Any]]:
+    """List the actors that are alive, with the driver whose job they belong to."""
+    from ray._private import state
+
+    jobs = {job["JobID"]: job for job in state.jobs()}
+    found = []
+    for actor in state.actors().values():
+        if actor["State"] != "ALIVE":
+            continue
+        job = jobs.get(actor["JobID"], {})
+        found.append(
+            {
+                "actor_id": actor["ActorID"],
+                "class_name": actor["ActorClassName"],
+                "name": actor["Name"],
+                "node_id": actor["Address"]["NodeID"],
+                "pid": actor["Pid"],
+                "job_id": actor["JobID"],
+                "driver_address": job.get("DriverIPAddress", ""),
+                "driver_pid": job.get("DriverPid", 0),
+            }
+        )
+    return found
+
+
+def connect(address: str) -> dict[str, Any]:
+    """Become a driver of the cluster at ``address``."""
+    import ray
+
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace="pytest-raycompat-observer")
+    return {"ray": ray.__version__, "address": ray.get_runtime_context().gcs_address}
+
+
+def answer(question: dict[str, Any]) -> Any:
+    """Answer one question."""
+    asked = question["ask"]
+    if asked == "connect":
+        return connect(question["address"])
+    if asked == "nodes":
+        return nodes()
+    if asked == "actors":
+        return actors()
+    raise ValueError(f"unknown question {asked!r}")
+
+
+def main() -> None:
+    """Answer questions until standard input ends."""
+    stream = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # Ray and its libraries print; the answers stay alone on their stream
+    import ray  # noqa: F401  # slow, and wanted before the cluster is there
+
+    stream.write(json.dumps({"answer": "imported"}) + "\n")
+    for line in sys.stdin:
+        try:
+            reply = {"answer": answer(json.loads(line))}
+        except Exception as error:  # told to the runner, which decides
+            reply = {"error": {"type": type(error).__name__, "message": str(error)}}
+        stream.write(json.dumps(reply) + "\n")
+
+
+if __name__ == "__main__":
+    main()

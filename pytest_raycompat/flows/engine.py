@@ -1,0 +1,104 @@
+"""What every flow with a vLLM engine of its own shares: options, process settings, and proof of the executor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from pytest_raycompat.flows.reporting import Reporter, qualified_name
+from pytest_raycompat.platforms import ACTIVATION_VARIABLE
+
+EXECUTORS = ("ray-v2", "ray-v1", "mp", "uni")
+RAY_V2_VARIABLE = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
+"""Chooses between vLLM's two Ray executors; exists since vLLM 0.20, default 1 since 0.21 (vllm/envs.py)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of an engine to a flow's command line."""
+    parser.add_argument("--model", required=True, help="folder of the model")
+    parser.add_argument(
+        "--executor", choices=EXECUTORS, default="ray-v2", help="mp and uni are the control without Ray"
+    )
+    parser.add_argument("--tensor-parallel-size", type=int, default=1)
+    parser.add_argument("--pipeline-parallel-size", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", default="float32", help="float32 makes outputs comparable token for token")
+    parser.add_argument("--max-model-len", type=int, default=512)
+    parser.add_argument("--hold", action="store_true", help="wait for a line on standard input before shutting down")
+
+
+def parameters(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what tells one run of the flow from another."""
+    return {
+        "executor": arguments.executor,
+        "tensor_parallel_size": arguments.tensor_parallel_size,
+        "pipeline_parallel_size": arguments.pipeline_parallel_size,
+    }
+
+
+def prepare_process(arguments: argparse.Namespace) -> None:
+    """Set the variables that vLLM reads when it is imported. What the caller has set stays.
+
+    Raises:
+        ValueError: a Ray executor without ``RAY_ADDRESS``: vLLM's engine process would start a Ray of its own.
+    """
+    if arguments.executor.startswith("ray"):
+        if not os.environ.get("RAY_ADDRESS"):
+            raise ValueError("RAY_ADDRESS is not set, so vLLM would start a Ray of its own; set it to HOST:PORT")
+        os.environ[RAY_V2_VARIABLE] = "1" if arguments.executor == "ray-v2" else "0"
+    if os.path.isdir(arguments.model):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local model needs no hub, and asking takes minutes offline
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if arguments.device == "cpu":
+        os.environ[ACTIVATION_VARIABLE] = "1"
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        ranks = arguments.tensor_parallel_size * arguments.pipeline_parallel_size
+        if arguments.executor == "mp" and ranks > 1:
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", thread_binding(sorted(os.sched_getaffinity(0)), ranks))
+
+
+def thread_binding(cores: list[int], ranks: int) -> str:
+    """Share ``cores`` out to ``ranks`` in vLLM's notation (``0,1|2,3``).
+
+    vLLM's own choice is one NUMA node for each rank, which fails with more ranks than nodes
+    (vllm/utils/ompmultiprocessing.py, 0.32.0). With fewer cores than ranks some share one.
+    """
+    each = max(1, len(cores) // ranks)
+    shares = ([cores[(rank * each + i) % len(cores)] for i in range(each)] for rank in range(ranks))
+    return "|".join(",".join(str(core) for core in share) for share in shares)
+
+
+def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments of ``vllm.LLM``."""
+    return {
+        "model": arguments.model,
+        "dtype": arguments.dtype,
+        "max_model_len": arguments.max_model_len,
+        "tensor_parallel_size": arguments.tensor_parallel_size,
+        "pipeline_parallel_size": arguments.pipeline_parallel_size,
+        "distributed_executor_backend": "ray" if arguments.executor.startswith("ray") else arguments.executor,
+        "enforce_eager": True,
+        "seed": 0,
+        "worker_extension_cls": "pytest_raycompat.flows.worker_evidence.WorkerEvidence",
+    }
+
+
+def report_evidence(reporter: Reporter, llm: Any, arguments: argparse.Namespace) -> None:
+    """Report the executor that the engine's own configuration leads to, and what every rank says of itself."""
+    reporter.evidence("workers", sorted(llm.collective_rpc("raycompat_evidence"), key=lambda worker: worker["rank"]))
+    config = llm.llm_engine.vllm_config
+    try:
+        from vllm.v1.executor.abstract import Executor
+    except ImportError:  # before the V1 engine there was no such choice to ask for
+        reporter.evidence("executor_class", str(config.parallel_config.distributed_executor_backend))
+    else:
+        reporter.evidence("executor_class", qualified_name(Executor.get_class(config)))
+    reporter.evidence("platform", platform_name())
+
+
+def platform_name() -> str:
+    """Name the vLLM platform in use."""
+    from vllm.platforms import current_platform
+
+    return qualified_name(type(current_platform))

@@ -1,0 +1,60 @@
+"""Whether a flow that says ``ok`` really ran on Ray: a silent fallback to another executor is a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+EXECUTOR_CLASSES: Mapping[str, tuple[str, ...]] = {
+    "ray-v2": ("RayExecutorV2",),
+    "ray-v1": ("RayDistributedExecutor",),
+}
+WORKER_CLASSES: Mapping[str, tuple[str, ...]] = {
+    "ray-v2": ("RayWorkerProc",),
+    "ray-v1": ("RayWorkerWrapper",),
+}
+
+
+def ranks(parameters: Mapping[str, Any]) -> int:
+    """How many workers, and so GPUs, an engine with these parameters takes."""
+    return int(parameters.get("tensor_parallel_size", 1)) * int(parameters.get("pipeline_parallel_size", 1))
+
+
+def runs_on_ray(parameters: Mapping[str, Any]) -> bool:
+    """Whether an engine with these parameters is to run on Ray."""
+    return str(parameters.get("executor", "")).startswith("ray")
+
+
+def missing_proof(
+    parameters: Mapping[str, Any], evidence: Mapping[str, Any], nodes: Collection[str]
+) -> tuple[str, ...]:
+    """Say what is missing from ``evidence`` to prove that the engine's ranks were live actors on ``nodes``.
+
+    Args:
+        parameters: of the flow.
+        evidence: ``executor_class`` and ``workers`` as the engine tells them, ``actors`` as Ray tells them while the
+            engine was up, ``free_gpus_during`` and ``gpus_in_cluster``.
+        nodes: ids of the cluster's nodes.
+    """
+    executor = str(parameters["executor"])
+    missing = []
+    name = str(evidence.get("executor_class", "")).rsplit(".", 1)[-1]
+    if name not in EXECUTOR_CLASSES[executor]:
+        missing.append(f"the executor is {name or 'unknown'}, not {EXECUTOR_CLASSES[executor][0]}")
+    workers = evidence.get("workers", [])
+    wanted = set(range(ranks(parameters)))
+    if {worker["rank"] for worker in workers} != wanted:
+        missing.append(f"ranks {sorted(worker['rank'] for worker in workers)} answered, not {sorted(wanted)}")
+    actors = {actor["actor_id"]: actor for actor in evidence.get("actors", [])}
+    for worker in workers:
+        actor = actors.get(worker["actor_id"])
+        if actor is None:
+            missing.append(f"rank {worker['rank']} (pid {worker['pid']}) is not a live actor of this engine in Ray")
+        elif actor["class_name"] not in WORKER_CLASSES[executor]:
+            missing.append(f"rank {worker['rank']} is an actor of class {actor['class_name']}")
+        elif actor["node_id"] not in nodes:
+            missing.append(f"rank {worker['rank']} is on node {actor['node_id']}, which is not one of the cluster's")
+    held = evidence.get("gpus_in_cluster", 0) - evidence.get("free_gpus_during", 0)
+    if held < len(wanted):
+        missing.append(f"{held:g} GPUs were held in Ray, not {len(wanted)}")
+    return tuple(missing)

@@ -1,0 +1,77 @@
+"""Which flows there are, and how one is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A standalone program that reports through :mod:`pytest_raycompat.flows.reporting`."""
+
+    name: str
+    module: str
+    phases: tuple[str, ...]
+
+
+FLOWS: Mapping[str, Flow] = {
+    flow.name: flow
+    for flow in (
+        Flow(
+            "generate",
+            "pytest_raycompat.flows.generate",
+            ("import", "start", "generate", "inspect", "shutdown"),
+        ),
+    )
+}
+
+
+def find_flow(name: str) -> Flow:
+    """Return the flow ``name``, or the one of a module of the caller's own (``package.module``).
+
+    Raises:
+        ValueError: there is none; lists those there are.
+    """
+    if name in FLOWS:
+        return FLOWS[name]
+    if "." in name and importlib.util.find_spec(name.partition(".")[0]) is not None:
+        return Flow(name, name, ())
+    raise ValueError(f"{name!r} is not a flow: choose one of {', '.join(sorted(FLOWS))}, or name a module (pkg.module)")
+
+
+def arguments_for(parameters: Mapping[str, Any]) -> list[str]:
+    """Turn parameters into the flow's command line: ``tensor_parallel_size=2`` is ``--tensor-parallel-size 2``."""
+    arguments: list[str] = []
+    for name, value in parameters.items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments += [option] if value else []
+        elif isinstance(value, str | int | float | Path):
+            arguments += [option, str(value)]
+        else:
+            arguments += [option, json.dumps(value)]
+    return arguments
+
+
+def reproduction(
+    flow: Flow, parameters: Mapping[str, Any], *, device: str, cluster: str | None, python: str | None
+) -> str:
+    """Return the command that runs the flow again, alone, with a cluster of the same shape.
+
+    Args:
+        flow: what ran.
+        parameters: with what.
+        device: ``cpu`` or ``cuda``.
+        cluster: what ``--ray-cluster`` says of the cluster; None for a flow without one.
+        python: the interpreter under test, where it is not the one that runs pytest.
+    """
+    command = ["raycompat", "run", flow.name, f"--ray-cluster={cluster or 'off'}", f"--raycompat-device={device}"]
+    if python is not None:
+        command.append(f"--raycompat-python={python}")
+    return shlex.join([*command, "--", *arguments_for(parameters)])

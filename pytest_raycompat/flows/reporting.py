@@ -1,0 +1,110 @@
+"""How a flow reports: JSON lines on its standard output, everything else on its standard error.
+
+One event a line. ``event`` is one of ``start``, ``phase``, ``output``, ``evidence``, ``hold``, ``exception``, ``done``;
+``at`` is seconds since the flow began.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+PROTOCOL_VERSION = 1
+HOLD_LIMIT_S = 60.0
+"""How long a flow waits to be looked at, in seconds, before it goes on by itself."""
+
+
+class Reporter:
+    """Writes the events of one flow.
+
+    What vLLM, Ray and their child processes print to standard output goes to standard error from here on, so that the
+    events stay alone on the stream that the runner reads, and end when the flow itself ends.
+    """
+
+    def __init__(self, flow: str, parameters: dict[str, Any], *, hold: bool = False) -> None:
+        self._began = time.monotonic()
+        self._hold = hold
+        sys.stdout.flush()
+        self._stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        self._emit("start", flow=flow, parameters=parameters, pid=os.getpid(), protocol=PROTOCOL_VERSION)
+
+    def _emit(self, event: str, **fields: Any) -> None:
+        line = {"event": event, "at": round(time.monotonic() - self._began, 4), **fields}
+        self._stream.write(json.dumps(line) + "\n")
+        self._stream.flush()
+
+    def phase(self, name: str) -> None:
+        """Say that the flow goes on to ``name``."""
+        self._emit("phase", name=name)
+
+    def output(self, name: str, value: Any) -> None:
+        """Report what the flow produced (tokens, texts)."""
+        self._emit("output", name=name, value=value)
+
+    def evidence(self, name: str, value: Any) -> None:
+        """Report something that proves on what the flow ran."""
+        self._emit("evidence", name=name, value=value)
+
+    def hold(self) -> None:
+        """Stay as it is until the runner has looked at the cluster; by hand there is nobody to wait for."""
+        if not self._hold:
+            return
+        self._emit("hold")
+        if select.select([sys.stdin], [], [], HOLD_LIMIT_S)[0]:
+            sys.stdin.readline()
+
+    def exception(self, error: BaseException) -> None:
+        """Report ``error`` and what it was raised from, root cause first."""
+        self._emit("exception", chain=describe_chain(error))
+
+    def done(self) -> None:
+        """Say that everything the flow does has been done."""
+        self._emit("done")
+
+
+def qualified_name(cls: type) -> str:
+    """Name ``cls`` as a traceback does: builtins without their module."""
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def describe_chain(error: BaseException) -> list[dict[str, str]]:
+    """Describe ``error`` and its causes as plain data, root cause first."""
+    chain: list[dict[str, str]] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        chain.append(
+            {
+                "type": qualified_name(type(current)),
+                "message": str(current),
+                "process": "driver",
+                "traceback": "".join(traceback.format_tb(current.__traceback__)),
+            }
+        )
+        hidden = current.__suppress_context__
+        current = current.__cause__ or (None if hidden else current.__context__)
+    return chain[::-1]
+
+
+def run_program(flow: str, parameters: dict[str, Any], body: Callable[[Reporter], None], *, hold: bool = False) -> int:
+    """Run ``body`` as the flow ``flow`` and return the exit status: 0 where it finished, 1 where it raised."""
+    reporter = Reporter(flow, parameters, hold=hold)
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # the runner asks for the stacks when its patience ends
+    try:
+        body(reporter)
+    except BaseException as error:  # reported, then told to the caller by the exit status
+        traceback.print_exc()
+        reporter.exception(error)
+        return 1
+    reporter.done()
+    return 0

@@ -1,0 +1,100 @@
+"""The root cause of a failed flow: the first error of the process where it happened.
+
+What reaches the caller of vLLM is mostly a last wrapper (``EngineDeadError``, ``Engine core initialization failed``);
+the cause is a traceback that another process printed into the flow's log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pytest_raycompat.records import ExceptionRecord
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+# "(EngineCore pid=71) ", "(RayWorkerProc pid=12, ip=127.0.0.3) ", "(EngineCore_DP0 pid=7) (RayWorkerWrapper pid=9) "
+PROCESS = re.compile(r"^\((?P<name>[\w.:: ]*?pid=\d+[^)]*)\)\s?")
+# "ERROR 11-22 12:56:22 [core.py:1104] "
+LEVEL = re.compile(r"^(?:ERROR|CRITICAL|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] ?")
+BEGINS = "Traceback (most recent call last):"
+# "ValueError: …", "ray.exceptions.RayTaskError(ValueError): …", "KeyboardInterrupt"
+ENDS = re.compile(
+    r"^(?P<type>[A-Za-z_][\w.]*?(?:Error|Exception|Interrupt|Exit|Warning|Failure|Timeout)[\w.]*(?:\(\w+\))?)"
+    r"(?::\s?(?P<message>.*))?$"
+)
+MOST_LINES = 4000
+"""A traceback longer than this is not one."""
+WRAPPERS = re.compile(
+    r"Engine core initialization failed|EngineCore encountered an issue|EngineDeadError|ActorDiedError"
+)
+"""Errors that only say that another process has failed (vllm/v1/engine/utils.py, vllm/v1/engine/exceptions.py)."""
+
+
+def find_tracebacks(log: str) -> list[ExceptionRecord]:
+    """Find the exceptions whose tracebacks were printed to ``log``, in the order in which they ended."""
+    return list(_tracebacks(map(_split_prefix, ANSI.sub("", log).replace("\r", "\n").splitlines())))
+
+
+def _split_prefix(line: str) -> tuple[str, str]:
+    """Take the process and the log level off the front of a line."""
+    process = ""
+    while match := PROCESS.match(line):
+        process = match["name"]  # the innermost: a worker's line that its engine printed on
+        line = line[match.end() :]
+    if level := LEVEL.match(line):
+        line = line[level.end() :]
+        while match := PROCESS.match(line):
+            process = match["name"]
+            line = line[match.end() :]
+    return process, line
+
+
+def _tracebacks(lines: Iterable[tuple[str, str]]) -> Iterator[ExceptionRecord]:
+    open_ones: dict[str, list[str]] = {}
+    for process, line in lines:
+        text = line.strip()
+        if text.endswith(BEGINS):
+            open_ones[process] = []
+            continue
+        body = open_ones.get(process)
+        if body is None:
+            continue
+        ended = ENDS.match(text)
+        if ended and not line.startswith(("  ", "\t")):
+            del open_ones[process]
+            yield ExceptionRecord(
+                type=ended["type"],
+                message=ended["message"] or "",
+                process=process or "driver",
+                traceback="\n".join(body),
+            )
+        elif len(body) > MOST_LINES:
+            del open_ones[process]
+        else:
+            body.append(line)
+
+
+def root_first(log: str, reported: Iterable[ExceptionRecord]) -> tuple[ExceptionRecord, ...]:
+    """Order what is known of a failure from the root cause to the last wrapper.
+
+    Args:
+        log: what the flow and its processes printed.
+        reported: the chain of the exception that reached the flow itself, root first.
+    """
+    chain = list(reported)
+    messages = {(record.type, record.message.split("\n")[0]) for record in chain}
+    elsewhere = [
+        record
+        for record in find_tracebacks(log)
+        if record.process != "driver" and (record.type, record.message) not in messages
+    ]
+    causes = [record for record in elsewhere if not WRAPPERS.search(f"{record.type}: {record.message}")]
+    return (*_without_repeats(causes), *chain)
+
+
+def _without_repeats(records: Iterable[ExceptionRecord]) -> list[ExceptionRecord]:
+    """Drop the copies that every rank, and every process that passes it on, prints of one error."""
+    kept: dict[tuple[str, str], ExceptionRecord] = {}
+    for record in records:
+        kept.setdefault((record.type, record.message), record)
+    return list(kept.values())

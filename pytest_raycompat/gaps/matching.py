@@ -1,0 +1,114 @@
+"""Whether a gap applies to a run, and whether a failure is the gap: pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pytest_raycompat.gaps.schema import Gap
+from pytest_raycompat.records import Environment, ExceptionRecord, Failure
+from pytest_raycompat.versions import satisfies
+
+_SHOWN_CHARACTERS = 200
+
+
+def applies(
+    gap: Gap,
+    *,
+    flow: str,
+    parameters: Mapping[str, Any],
+    environment: Environment,
+    device: str,
+    capability: Callable[[str], bool] | None = None,
+) -> bool:
+    """Tell whether every condition of ``gap`` holds for a run of ``flow`` in ``environment``.
+
+    A condition on a package that is not installed does not hold.
+
+    Args:
+        gap: the gap.
+        flow: the name of the flow.
+        parameters: the flow's parameters; ``executor`` is the one that a condition may name.
+        environment: the environment under test.
+        device: what the flow runs on, ``cpu`` or ``cuda``.
+        capability: says whether the environment has an attribute or parameter that ``lacks`` names. Without it that
+            cannot be told, and a gap with ``lacks`` does not apply.
+
+    Raises:
+        ValueError: an installed version is not a PEP 440 version.
+    """
+    when = gap.when
+    if flow not in gap.flows:
+        return False
+    if when.device is not None and when.device != device:
+        return False
+    if when.executor is not None and when.executor != parameters.get("executor"):
+        return False
+    versions = (
+        (when.ray, environment.ray),
+        (when.vllm, environment.vllm),
+        (when.torch, environment.torch),
+        (when.python, environment.python),
+    )
+    for specifier, installed in versions:
+        if specifier is not None and (installed is None or not satisfies(installed, specifier)):
+            return False
+    if not when.lacks:
+        return True
+    return capability is not None and not all(capability(name) for name in when.lacks)
+
+
+def mismatches(gap: Gap, failure: Failure) -> tuple[str, ...]:
+    """Say in what ``failure`` differs from what ``gap`` records; nothing where it is the gap."""
+    differences = []
+    if failure.outcome != gap.outcome:
+        differences.append(f"outcome: recorded {gap.outcome}, found {failure.outcome}")
+    if gap.phase is not None and failure.phase != gap.phase:
+        differences.append(f"phase: recorded {gap.phase}, found {failure.phase}")
+    typed = _of_recorded_type(gap, failure)
+    if gap.raises is not None and not typed:
+        found = ", ".join(one.type for one in failure.chain) or "no exception"
+        differences.append(f"raises: recorded {gap.raises}, found {found}")
+    # with another type, the message is compared all the same: it tells a renamed exception from another failure
+    texts = _texts(gap, failure, typed or failure.chain)
+    if gap.message is not None and not any(re.search(gap.message, text) for text in texts):
+        found = ", ".join(_shortened(text) for text in texts) or "no message"
+        differences.append(f"message: recorded {gap.message}, found {found}")
+    return tuple(differences)
+
+
+def nearest(gaps: Iterable[Gap], failure: Failure) -> tuple[Gap, tuple[str, ...]] | None:
+    """Find the gap that an unexplained failure resembles most, and in what it differs.
+
+    That is the gap with the fewest differences of those whose exception or message agrees; where two have as few, one
+    whose message agrees comes first, because many failures share a type. None where no exception or message agrees.
+    """
+    candidates = []
+    for gap in gaps:
+        agrees = _message_agrees(gap, failure)
+        if agrees or _of_recorded_type(gap, failure):
+            candidates.append((gap, mismatches(gap, failure), agrees))
+    if not candidates:
+        return None
+    gap, differences, _ = min(candidates, key=lambda one: (len(one[1]), not one[2]))
+    return gap, differences
+
+
+def _of_recorded_type(gap: Gap, failure: Failure) -> tuple[ExceptionRecord, ...]:
+    return tuple(one for one in failure.chain if one.type == gap.raises)
+
+
+def _texts(gap: Gap, failure: Failure, exceptions: tuple[ExceptionRecord, ...]) -> tuple[str, ...]:
+    """What a gap's message is searched for in: what a crash or a timeout was last seen to say counts as a message."""
+    messages = tuple(one.message for one in exceptions)
+    return (*messages, failure.detail) if gap.raises is None and failure.detail else messages
+
+
+def _message_agrees(gap: Gap, failure: Failure) -> bool:
+    texts = _texts(gap, failure, failure.chain)
+    return gap.message is not None and any(re.search(gap.message, text) for text in texts)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")

@@ -1,0 +1,138 @@
+"""From what a flow did, and what is recorded about it, to a verdict: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from pytest_raycompat.flows.reporting import describe_chain
+from pytest_raycompat.gaps import Gap, applies, mismatches, nearest
+from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
+
+BY_OUTCOME: dict[str, Verdict] = {"error": "failed", "crash": "crashed", "timeout": "timed-out"}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and, unless it is ``passed``, why."""
+
+    verdict: Verdict
+    reason: str = ""
+    gap: str | None = None
+
+
+def applicable(
+    gaps: Iterable[Gap], result: FlowResult, environment: Environment, marked: Collection[str] = ()
+) -> list[Gap]:
+    """List the gaps that are recorded for what ran: by their flows, or because the test is marked with their id."""
+    return [
+        gap
+        for gap in gaps
+        if applies(
+            gap,
+            flow=gap.flows[0] if gap.id in marked else result.flow,
+            parameters=result.parameters,
+            environment=environment,
+            device=result.device,
+        )
+    ]
+
+
+def judge_flow(
+    result: FlowResult, gaps: Iterable[Gap], environment: Environment, marked: Collection[str] = ()
+) -> Judgement:
+    """Judge one run of a flow. ``result.control``, where there is one, is the same work without Ray."""
+    gaps = list(gaps)
+    recorded = applicable(gaps, result, environment, marked)
+    pair = describe_pair(environment)
+    if result.failure is None:
+        return closed(recorded, pair) if recorded else Judgement("passed")
+    if recorded:
+        return judge_recorded(recorded, result.failure, pair)
+    if result.control is not None and result.control.failure is not None:
+        return Judgement(
+            "control-failed",
+            "it fails without Ray too, so the gap is not Ray's: " + describe_failure(result.control.failure),
+        )
+    return unexplained(result.failure, gaps)
+
+
+def judge_marked(
+    error: BaseException | None,
+    marked: Collection[str],
+    gaps: Iterable[Gap],
+    environment: Environment,
+    device: str,
+    parameters: dict[str, Any],
+) -> Judgement:
+    """Judge a test of the user's own, which ran no flow, by the gaps that it is marked with."""
+    recorded = [
+        gap
+        for gap in gaps
+        if gap.id in marked
+        and applies(gap, flow=gap.flows[0], parameters=parameters, environment=environment, device=device)
+    ]
+    if error is None:
+        return closed(recorded, describe_pair(environment)) if recorded else Judgement("passed")
+    chain = tuple(msgspec.convert(describe_chain(error), list[ExceptionRecord]))
+    if not recorded:
+        return Judgement("failed", f"{chain[-1].type}: {chain[-1].message}")
+    phase = recorded[0].phase or "call"  # a test has no phases of its own
+    return judge_recorded(recorded, Failure(outcome="error", phase=phase, chain=chain), describe_pair(environment))
+
+
+def describe_pair(environment: Environment) -> str:
+    """Name what was tested together."""
+    return f"Ray {environment.ray} with vLLM {environment.vllm}"
+
+
+def judge_recorded(recorded: list[Gap], failure: Failure, pair: str) -> Judgement:
+    """Judge a failure where gaps are recorded: one of them must be what was seen."""
+    differences = {gap.id: mismatches(gap, failure) for gap in recorded}
+    for gap in recorded:
+        if not differences[gap.id]:
+            return Judgement("known-gap", f"{gap.id}: {gap.title}", gap.id)
+    gap = min(recorded, key=lambda one: len(differences[one.id]))
+    return Judgement(
+        "gap-changed",
+        f"{gap.id} is recorded for {pair}, but this is not it ({gap.path}:{gap.line}):\n"
+        + "\n".join(f"  {difference}" for difference in differences[gap.id])
+        + f"\n{describe_failure(failure)}",
+        gap.id,
+    )
+
+
+def closed(recorded: list[Gap], pair: str) -> Judgement:
+    """Judge a pass where a gap is recorded."""
+    gap = recorded[0]
+    return Judgement(
+        "gap-closed",
+        f"{gap.id} is recorded for {pair}, but it passed: "
+        f"narrow `when` in {gap.path}:{gap.line} so that it leaves this pair out, or remove the file",
+        gap.id,
+    )
+
+
+def unexplained(failure: Failure, gaps: Iterable[Gap]) -> Judgement:
+    """Judge a failure that no recorded gap is about; name the one it looks like."""
+    reason = describe_failure(failure)
+    near = nearest(tuple(gaps), failure)
+    if near is not None:
+        gap, differences = near
+        why = "; ".join(differences) or "its conditions (`when`) leave this pair out"
+        reason += f"\nlooks like {gap.id}, but: {why}"
+    return Judgement(BY_OUTCOME[failure.outcome], reason)
+
+
+def describe_failure(failure: Failure) -> str:
+    """Say how and where it failed, with the root cause."""
+    text = f"{failure.outcome} in phase {failure.phase!r}"
+    if failure.detail:
+        text += f": {failure.detail}"
+    if failure.root is not None:
+        where = f" (in {failure.root.process})" if failure.root.process not in ("", "driver") else ""
+        text += f"\n{failure.root.type}: {failure.root.message}{where}"
+    return text

@@ -1,0 +1,190 @@
+"""The markers as objects: each checks its arguments when it is collected, and prints its own reason when it is not met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytest
+
+SIGNATURES = (
+    "ray_version(spec): run only where the Ray under test satisfies the PEP 440 specifier, such as '>=2.44.1'",
+    "vllm_version(spec): run only where the vLLM under test satisfies the PEP 440 specifier",
+    "gpus(n, min_memory_gb=None): run only where there are n GPUs, each with that much memory in GiB",
+    "nodes(n): run only where the Ray cluster has n nodes",
+    "known_gap(id): a failure that matches this recorded gap is expected; any other, and a pass, is not",
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is, for markers to compare with."""
+
+    ray: str | None
+    vllm: str | None
+    gpus: int
+    nodes: int
+    where: str
+    """What was looked at, for the reason: ``local cluster of 1 node with 2 GPUs``."""
+    gpu_memory_gb: tuple[float, ...] | None = None
+    """Of each GPU, in GiB; None where that is not known."""
+
+
+class Requirement(Protocol):
+    """A need that a marker states."""
+
+    def unmet(self, facts: Facts) -> str | None:
+        """Say what is needed and what was found; None where the need is met."""
+
+
+class MarkError(ValueError):
+    """A marker has arguments that are not right; says what is wrong and what would be right."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """``ray_version`` and ``vllm_version``."""
+
+    package: str
+    name: str
+    specifier: str
+
+    def unmet(self, facts: Facts) -> str | None:
+        """Compare with the installed version."""
+        from pytest_raycompat.versions import satisfies
+
+        found: str | None = getattr(facts, self.package)
+        if found is not None and satisfies(found, self.specifier):
+            return None
+        return f"needs {self.name} {self.specifier}, found {found or 'none'}"
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """``gpus``."""
+
+    count: int
+    min_memory_gb: float | None
+
+    def unmet(self, facts: Facts) -> str | None:
+        """Compare with the GPUs of the cluster, or of the machine where there is no cluster."""
+        if self.min_memory_gb is None:
+            return None if facts.gpus >= self.count else f"needs {plural(self.count, 'GPU')}, found {facts.gpus}"
+        need = f"needs {plural(self.count, 'GPU')} of {self.min_memory_gb:g} GiB or more"
+        if facts.gpu_memory_gb is None:
+            return f"{need}, found {facts.gpus} without memory of their own"
+        enough = sum(memory >= self.min_memory_gb for memory in facts.gpu_memory_gb)
+        return None if enough >= self.count else f"{need}, found {enough}"
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """``nodes``."""
+
+    count: int
+
+    def unmet(self, facts: Facts) -> str | None:
+        """Compare with the nodes of the cluster."""
+        return None if facts.nodes >= self.count else f"needs {plural(self.count, 'Ray node')}, found {facts.nodes}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun: ``1 node``, ``2 nodes``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _version(package: str, name: str) -> Callable[[str, Mapping[str, Any]], Requirement]:
+    def build(mark: str, values: Mapping[str, Any]) -> Requirement:
+        from pytest_raycompat.versions import parse_specifier
+
+        if not isinstance(values["spec"], str):
+            raise MarkError(f"@pytest.mark.{mark}({values['spec']!r}): write the specifier as text, such as '>=2.44.1'")
+        try:
+            parse_specifier(values["spec"])
+        except ValueError as error:
+            raise MarkError(f"@pytest.mark.{mark}({values['spec']!r}): {error}") from None
+        return Version(package, name, values["spec"])
+
+    return build
+
+
+def _count(mark: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise MarkError(f"@pytest.mark.{mark}({value!r}): write a whole number from 1, such as {mark}(2)")
+    return value
+
+
+def _gpus(mark: str, values: Mapping[str, Any]) -> Requirement:
+    memory = values["min_memory_gb"]
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | float) or memory <= 0):
+        raise MarkError(f"@pytest.mark.{mark}(min_memory_gb={memory!r}): write GiB as a number above 0, such as 40")
+    return Gpus(_count(mark, values["n"]), memory)
+
+
+def _nodes(mark: str, values: Mapping[str, Any]) -> Requirement:
+    return Nodes(_count(mark, values["n"]))
+
+
+# name: the parameters with their defaults (... for a required one), and what builds the requirement
+_MARKS: Mapping[str, tuple[Mapping[str, Any], Callable[[str, Mapping[str, Any]], Requirement]]] = {
+    "ray_version": ({"spec": ...}, _version("ray", "Ray")),
+    "vllm_version": ({"spec": ...}, _version("vllm", "vLLM")),
+    "gpus": ({"n": ..., "min_memory_gb": None}, _gpus),
+    "nodes": ({"n": ...}, _nodes),
+}
+
+
+def bind(mark: pytest.Mark, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a marker's arguments their names.
+
+    Raises:
+        MarkError: too many, too few, or of an unknown name.
+    """
+    names = list(parameters)
+    written = f"@pytest.mark.{mark.name}"
+    signature = f"{mark.name}({', '.join(name if parameters[name] is ... else f'{name}=None' for name in names)})"
+    if len(mark.args) > len(names):
+        raise MarkError(f"{written}: {len(mark.args)} arguments given, write {signature}")
+    values = dict(zip(names, mark.args, strict=False))
+    for name, value in mark.kwargs.items():
+        if name not in parameters:
+            raise MarkError(f"{written}: unknown argument {name!r}, write {signature}")
+        if name in values:
+            raise MarkError(f"{written}: argument {name!r} given twice, write {signature}")
+        values[name] = value
+    for name, default in parameters.items():
+        if name not in values and default is ...:
+            raise MarkError(f"{written}: argument {name!r} is missing, write {signature}")
+        values.setdefault(name, default)
+    return values
+
+
+def requirement_from(mark: pytest.Mark) -> Requirement | None:
+    """Return the need that ``mark`` states; None for a marker that is not one of ours.
+
+    Raises:
+        MarkError: its arguments are not right.
+    """
+    if mark.name not in _MARKS:
+        return None
+    parameters, build = _MARKS[mark.name]
+    return build(mark.name, bind(mark, parameters))
+
+
+def gap_id_from(mark: pytest.Mark) -> str:
+    """Return the id of a ``known_gap`` marker.
+
+    Raises:
+        MarkError: its argument is not an id.
+    """
+    value = bind(mark, {"id": ...})["id"]
+    if not isinstance(value, str):
+        raise MarkError(f"@pytest.mark.known_gap({value!r}): write the id of a gap as text")
+    return value
+
+
+def unmet_needs(requirements: list[Requirement], facts: Facts) -> str | None:
+    """Say in one sentence every need that is not met; None where all are."""
+    reasons = [reason for requirement in requirements if (reason := requirement.unmet(facts))]
+    return f"{'; '.join(reasons)} ({facts.where})" if reasons else None

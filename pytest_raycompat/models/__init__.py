@@ -1,0 +1,1 @@
+"""Models that flows run: small enough to write on the spot, so no flow downloads anything."""

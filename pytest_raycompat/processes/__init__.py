@@ -1,0 +1,1 @@
+"""Starting processes that are ours, knowing them again, and ending them, also when pytest was killed."""

@@ -1,0 +1,174 @@
+"""Our child processes: each in a session of its own, watched over by the guardian."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from pytest_raycompat.processes.ownership import MARK_VARIABLE, end_processes, processes_of
+
+GRACE_S = 10.0
+"""How long a child may take to end by itself once asked, in seconds."""
+LIMIT_S = 20.0
+GUARDIAN_LIMIT_S = 20.0
+
+
+class Children:
+    """Starts children and makes sure that none of them, nor what they start, outlives the run.
+
+    The guardian starts with the first child, and ends them all when :meth:`close` is called or this process dies.
+    """
+
+    def __init__(self) -> None:
+        self.mark = secrets.token_hex(16)
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._folders: list[Path] = []
+
+    def start(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stdin: int | None = subprocess.DEVNULL,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        folder: Path | None = None,
+    ) -> Child:
+        """Start ``command`` in a session of its own, with our mark in its environment.
+
+        Raises:
+            OSError: the program cannot be started.
+        """
+        guardian = self._start_guardian()
+        process = subprocess.Popen(
+            list(command),
+            env={**environment, MARK_VARIABLE: self.mark},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=folder,
+            start_new_session=True,
+        )
+        tell(guardian, {"session": process.pid})
+        return Child(process, self)
+
+    def new_folder(self, prefix: str) -> Path:
+        """Make a folder that only this user can read, and that is removed at the end of the run."""
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        self._folders.append(folder)
+        tell(self._start_guardian(), {"folder": str(folder)})
+        return folder
+
+    def ended(self, pid: int) -> None:
+        """Let the guardian forget a session that is over: the kernel may give its number to somebody else."""
+        if self._guardian is not None:
+            tell(self._guardian, {"ended": pid})
+
+    def reclaim_shared_memory(self) -> None:
+        """Have the segments removed that ended children of ours left behind."""
+        if self._guardian is not None:
+            tell(self._guardian, {"reclaim": True})
+
+    def close(self) -> None:
+        """End what is left, remove the folders, and wait for that; safe to call twice.
+
+        Raises:
+            TimeoutError: the guardian has not finished in time; it goes on by itself.
+        """
+        guardian, self._guardian = self._guardian, None
+        if guardian is None:
+            return
+        assert guardian.stdin is not None
+        guardian.stdin.close()
+        try:
+            guardian.wait(GUARDIAN_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(
+                f"processes of this run are still alive after {GUARDIAN_LIMIT_S:.0f} s; "
+                f"process {guardian.pid} goes on ending them"
+            ) from None
+
+    def _start_guardian(self) -> subprocess.Popen[bytes]:
+        if self._guardian is None:
+            # by our own import path, whatever the tests under way have done to the environment
+            program = (
+                f"import sys; sys.path[:] = {[os.path.abspath(entry) for entry in sys.path]!r}; "
+                "from pytest_raycompat.processes.guardian import main; main()"
+            )
+            self._guardian = subprocess.Popen(
+                [sys.executable, "-I", "-c", program, self.mark, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
+        return self._guardian
+
+
+def tell(guardian: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
+    """Send one message to the guardian."""
+    assert guardian.stdin is not None
+    guardian.stdin.write(json.dumps(message).encode() + b"\n")
+    guardian.stdin.flush()
+
+
+class Child:
+    """One child and everything in its session."""
+
+    def __init__(self, process: subprocess.Popen[Any], owner: Children) -> None:
+        self.process = process
+        self._owner = owner
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its session's id too."""
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        """Return its exit status, or None while it runs."""
+        return self.process.poll()
+
+    def end(self, grace_s: float = GRACE_S) -> int | None:
+        """End it and its whole session: asked first, killed after ``grace_s`` seconds.
+
+        Returns:
+            Its exit status; None where even a kill did not end it in time.
+        """
+        leaders = [] if self.process.poll() is not None else [self.pid]
+        end_processes(leaders, self._left, grace_s=grace_s if leaders else 0.0, limit_s=grace_s + LIMIT_S)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        status = self.process.poll()
+        if status is not None:
+            self._owner.ended(self.pid)
+        return status
+
+    def _left(self) -> list[Any]:
+        self.process.poll()  # reaps it, so that it does not count as alive
+        return processes_of([self.pid])
+
+
+def describe_exit(status: int | None) -> str:
+    """Say how a process ended: ``exit status 1``, ``killed by SIGSEGV``."""
+    if status is None:
+        return "still running"
+    if status >= 0:
+        return f"exit status {status}"
+    return f"killed by {signal.Signals(-status).name}"
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a TCP port that nothing listens on at ``host`` right now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

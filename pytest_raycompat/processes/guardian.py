@@ -1,0 +1,112 @@
+"""The process that outlives pytest and ends what pytest had started, however pytest ended.
+
+It reads JSON lines from its standard input, one of ``{"session": PID}``, ``{"ended": PID}``, ``{"folder": PATH}`` and
+``{"reclaim": true}``. When the stream ends, or its parent is gone, it ends every session and every process with the
+owner's mark, removes the shared-memory segments they left, and then the folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pytest_raycompat.processes.ownership import (
+    end_processes,
+    is_ours,
+    processes_of,
+    remove_unused_segments,
+    shared_memory_of,
+)
+
+LOOK_EVERY_S = 1.0
+"""vLLM leaves ``/dev/shm/psm_*`` behind when Ray kills its actors (seen with 0.32.0); a segment's name says nothing of
+its owner, so who has it mapped is looked up while they live."""
+GRACE_S = 4.0
+LIMIT_S = 12.0
+
+
+class Guardian:
+    """What is ours at the moment."""
+
+    def __init__(self, mark: str, parent: int) -> None:
+        self.mark = mark
+        self.parent = parent
+        self.sessions: set[int] = set()
+        self.folders: list[Path] = []
+        self.segments: set[Path] = set()
+        self._ours: dict[int, psutil.Process] = {}
+        self._others: set[int] = set()
+
+    def handle(self, message: dict[str, Any]) -> None:
+        """Take note of one message."""
+        if "session" in message:
+            self.sessions.add(int(message["session"]))
+        elif "ended" in message:
+            self.sessions.discard(int(message["ended"]))
+        elif "folder" in message:
+            self.folders.append(Path(message["folder"]))
+        elif "reclaim" in message:
+            self.look()
+            self.segments -= remove_unused_segments(self.segments)
+
+    def look(self) -> None:
+        """Note which segments our processes have mapped; a process that is new is examined once."""
+        pids = set(psutil.pids())
+        self._others &= pids
+        self._ours = {pid: process for pid, process in self._ours.items() if pid in pids}
+        for pid in pids - self._others - self._ours.keys():
+            try:
+                process = psutil.Process(pid)
+            except psutil.NoSuchProcess:
+                continue
+            if is_ours(process, self.sessions, self.mark):
+                self._ours[pid] = process
+            elif time.time() - process.create_time() > 1:  # a younger one may not have its own environment yet
+                self._others.add(pid)
+        self.segments |= shared_memory_of(self._ours.values())
+
+    def watch(self) -> None:
+        """Serve messages until the stream ends or the parent is gone."""
+        buffered = b""
+        descriptor = sys.stdin.fileno()
+        while os.getppid() == self.parent:
+            if select.select([descriptor], [], [], LOOK_EVERY_S)[0]:
+                received = os.read(descriptor, 65536)
+                if not received:
+                    return
+                *lines, buffered = (buffered + received).split(b"\n")
+                for line in lines:
+                    self.handle(json.loads(line))
+            else:
+                self.look()
+
+    def end(self) -> None:
+        """End everything that is ours."""
+        self.look()
+        leaders = sorted(self.sessions)
+        end_processes(leaders, lambda: processes_of(self.sessions, self.mark), grace_s=GRACE_S, limit_s=LIMIT_S)
+        remove_unused_segments(self.segments)
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> None:
+    """Run the guardian: ``MARK PARENT``."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # meant for pytest, after which we have work to do
+    guardian = Guardian(sys.argv[1], int(sys.argv[2]))
+    guardian.watch()
+    guardian.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Which processes and shared-memory segments are ours.
+
+A process is ours when its session was started by us, or when it carries the mark that we put into the environment of
+everything we start. Names never count: a ``raylet`` of somebody else looks just like ours.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+
+MARK_VARIABLE = "PYTEST_RAYCOMPAT_OWNER"
+"""Environment variable with the owner's token; children inherit it, wherever they move."""
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def processes_of(sessions: Iterable[int], mark: str | None = None) -> list[psutil.Process]:
+    """Find the live processes of ``sessions`` (ids of session leaders), and those that carry ``mark``."""
+    wanted = set(sessions)
+    return [process for process in psutil.process_iter() if is_ours(process, wanted, mark)]
+
+
+def is_ours(process: psutil.Process, sessions: set[int], mark: str | None) -> bool:
+    """Tell whether a process is alive and belongs to one of ``sessions`` or carries ``mark``."""
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if os.getsid(process.pid) in sessions:
+            return True
+        return mark is not None and process.environ().get(MARK_VARIABLE) == mark
+    except (psutil.Error, OSError):  # it ended meanwhile, or it is another user's
+        return False
+
+
+def end_processes(
+    leaders: Iterable[int], find: Callable[[], list[psutil.Process]], *, grace_s: float, limit_s: float
+) -> list[psutil.Process]:
+    """Ask the session ``leaders`` to end, and kill what ``find`` still returns after ``grace_s`` seconds.
+
+    Only leaders are asked: ``ray start --block`` ends its own children in order within 2 s, but waits 30 s for a GCS
+    that was told to go at the same time (Ray 2.60.0, seen).
+
+    Returns:
+        What is still alive after ``limit_s`` seconds; empty unless the kernel keeps a process from dying.
+    """
+    for leader in leaders:
+        send(leader, signal.SIGTERM)
+    began = time.monotonic()
+    while (left := find()) and time.monotonic() - began < limit_s:
+        if time.monotonic() - began >= grace_s:
+            for process in left:
+                send(process.pid, signal.SIGKILL)
+        time.sleep(0.1)
+    return left
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may have ended by now."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def shared_memory_of(processes: Iterable[psutil.Process]) -> set[Path]:
+    """Find the named shared-memory segments that ``processes`` have mapped."""
+    found: set[Path] = set()
+    for process in processes:
+        try:
+            maps = Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
+        except OSError:  # it ended meanwhile, or it is another user's
+            continue
+        for line in maps.splitlines():
+            _, found_it, name = line.partition(f" {SHARED_MEMORY}/")
+            if found_it and not name.endswith(" (deleted)"):
+                found.add(SHARED_MEMORY / name)
+    return found
+
+
+def remove_unused_segments(segments: Iterable[Path]) -> set[Path]:
+    """Remove those ``segments`` that no process has mapped any more, and return the ones that are gone."""
+    segments = set(segments)
+    gone = {segment for segment in segments if not segment.exists()}
+    if segments == gone:
+        return gone
+    for segment in segments - gone - shared_memory_of(psutil.process_iter()):
+        segment.unlink(missing_ok=True)
+        gone.add(segment)
+    return gone

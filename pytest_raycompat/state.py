@@ -1,0 +1,49 @@
+"""Where the plugin keeps its state: typed keys of pytest's stash, and the one way to each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_raycompat.options import Settings
+
+if TYPE_CHECKING:
+    from pytest_raycompat.records import FlowResult
+    from pytest_raycompat.report.collector import Collector
+    from pytest_raycompat.session import Session
+
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+COLLECTOR: pytest.StashKey[Collector] = pytest.StashKey()
+FLOWS: pytest.StashKey[list[FlowResult]] = pytest.StashKey()
+"""The flows that one test ran, in order."""
+
+
+def session_of(config: pytest.Config) -> Session:
+    """Return the run's session, made on first use: a run that needs nothing of ours pays nothing.
+
+    Raises:
+        pytest.UsageError: an option or a gap file is not right.
+    """
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        session = config.stash[SESSION] = _new_session(config)
+    return session
+
+
+def _new_session(config: pytest.Config) -> Session:
+    from pytest_raycompat.gaps import BUILTIN_FOLDER, GapFileError, load_gaps
+    from pytest_raycompat.report.progress import Progress
+    from pytest_raycompat.session import Session
+
+    settings = Settings.from_config(config)
+    try:
+        gaps = load_gaps([BUILTIN_FOLDER, *settings.gaps])  # together, so that no id comes twice
+    except GapFileError as error:
+        raise pytest.UsageError(f"--raycompat-gaps: {error}") from None
+    return Session(
+        settings,
+        gaps,
+        Progress(config),
+        lambda result: config.hook.pytest_raycompat_flow_finished(config=config, result=result),
+    )

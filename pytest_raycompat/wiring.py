@@ -1,0 +1,148 @@
+"""What the hooks do once there is something of ours to do: checking, skipping, judging, and the summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
+from pytest_raycompat.environment import EnvironmentProblem
+from pytest_raycompat.fixtures import FlowFailed
+from pytest_raycompat.judgement import Judgement, judge_flow, judge_marked
+from pytest_raycompat.markers import Requirement, unmet_needs
+from pytest_raycompat.records import RED
+from pytest_raycompat.report import terminal
+from pytest_raycompat.report.collector import Collector, record_of
+from pytest_raycompat.session import Session
+from pytest_raycompat.state import FLOWS, session_of
+
+
+def check_cluster(config: pytest.Config, session: Session) -> None:
+    """Decide before anything runs whether the cluster that was asked for can be had.
+
+    Raises:
+        pytest.UsageError: it cannot; names the option and says why.
+    """
+    option = f"--ray-cluster={config.getoption('ray_cluster') or config.getini('ray_cluster')}"
+    try:
+        provider = session.clusters
+        distributes = bool(getattr(config.option, "numprocesses", None))
+        if provider.spec.kind == "address" and not distributes:
+            provider.get()
+    except EnvironmentProblem as error:
+        raise pytest.UsageError(f"--raycompat-python: {error}") from None
+    except ClusterError as error:
+        raise pytest.UsageError(f"{option}: {error}") from None
+
+
+def skip_unless_met(item: pytest.Item, needs: list[Requirement]) -> None:
+    """Skip ``item`` where a need of it is not met."""
+    reason = unmet_needs(needs, session_of(item.config).facts())
+    if reason is not None:
+        raise pytest.skip.Exception(reason, _use_item_location=True)
+
+
+def judge_test(
+    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, marked: Collection[str]
+) -> None:
+    """Give ``report`` its verdict: pytest's outcome follows from it, and the record travels with it."""
+    judgement = judgement_on(item, call, report, marked)
+    if judgement is None:
+        return
+    judgement = item.config.hook.pytest_raycompat_verdict(item=item, judgement=judgement) or judgement
+    flows = item.stash.get(FLOWS, [])
+    record = record_of(item.nodeid, judgement, call.duration, flows)
+    report.raycompat = msgspec.to_builtins(record)  # type: ignore[attr-defined]  # pytest passes attributes on
+    if judgement.verdict == "known-gap":
+        report.outcome = "skipped"
+        report.wasxfail = f"known gap {judgement.reason}"
+    elif judgement.verdict in RED:
+        report.outcome = "failed"
+        text = f"{judgement.verdict}: {judgement.reason}"
+        if record.flow is None and report.longrepr is not None and judgement.verdict in ("failed", "infra"):
+            return  # a test of the user's own: pytest's own account of it is the better one
+        if record.outcome == "ok" and judgement.verdict == "failed":
+            return  # the flow did its work, an assertion of the test failed: pytest shows it
+        report.longrepr = "\n".join(
+            [
+                text,
+                *(f"log: {log}" for log in record.logs),
+                *([f"reproduce: {record.reproduce}"] if record.reproduce else []),
+            ]
+        )
+
+
+def judgement_on(
+    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, marked: Collection[str]
+) -> Judgement | None:
+    """Judge one phase of a test; None where it says nothing of its own."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    if hasattr(report, "wasxfail"):
+        return Judgement("untested", "it is marked xfail; mark it known_gap(id) for a verdict")
+    if report.skipped:
+        return Judgement("unsupported", skip_reason(report))
+    if report.when != "call":
+        return Judgement("infra", f"{report.when}: {one_line(error)}") if error is not None else None
+    session = session_of(item.config)
+    flows = item.stash.get(FLOWS, [])
+    if isinstance(error, FlowFailed):
+        if error.result.nodes == 0 and len(flows) > 1:
+            return Judgement("control-failed", f"its control failed: {one_line(error)}")
+        return judge_flow(error.result, session.gaps, session.environment, marked)
+    if isinstance(error, ClusterError | ObserverError):
+        return Judgement("infra", str(error))
+    if error is None:
+        for flow in flows:
+            judgement = judge_flow(flow, session.gaps, session.environment, marked)
+            if judgement.verdict != "passed":
+                return judgement
+    elif flows:
+        return Judgement("failed", one_line(error))
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return judge_marked(error, marked, session.gaps, session.environment, session.device, parameters)
+
+
+def skip_reason(report: pytest.TestReport) -> str:
+    """Return why a test was skipped."""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return str(report.longrepr)
+
+
+def one_line(error: BaseException | None) -> str:
+    """Name an error and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+
+
+def print_summary(reporter: Any, collector: Collector, session: Session) -> None:
+    """Print the verdict table, what is behind each verdict that is not ``passed``, and where the report is."""
+    records = collector.records
+    if not records:
+        return
+    environment = session.environment
+    reporter.section(f"Ray {environment.ray}, vLLM {environment.vllm}, {session.device}", bold=True)
+    width = int(reporter.config.get_terminal_writer().fullwidth)
+    for line, markup in terminal.table(records, width):
+        reporter.write_line(line, **({markup: True} if markup else {}))
+    lines = terminal.details(records)
+    if lines:
+        reporter.write_line("")
+    for line, markup in lines:
+        reporter.write_line(line, **({markup: True} if markup else {}))
+    reporter.write_line("")
+    for note in session.clusters.notes if session.settings.active else ():
+        reporter.write_line(f"note: {note}", yellow=True)
+    reporter.write_line(f"verdicts: {terminal.counts(records)}")
+    for path in session.settings.reports:
+        reporter.write_line(f"report: {shown(path)}")
+
+
+def shown(path: Path) -> str:
+    """Write a path as a user types it: relative to where they are, if it is below."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
