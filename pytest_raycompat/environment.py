@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -86,11 +87,12 @@ def stage_package(folder: Path) -> Path:
     return staged
 
 
-def child_environment(base: Mapping[str, str], *, staged: Path, home: Path, device: str) -> dict[str, str]:
+def child_environment(base: Mapping[str, str], *, staged: Path, home: Path, cache: Path, device: str) -> dict[str, str]:
     """Return the environment of everything that runs in the environment under test.
 
     Variables of a Ray that is not ours go, so that nothing connects there by accident. ``HOME`` is ours: a local
-    ``ray.init()`` writes ``~/.ray/auth_token`` (Ray 2.59 and newer), vLLM writes ``~/.config/vllm`` and ``~/.cache/vllm``.
+    ``ray.init()`` writes ``~/.ray/auth_token`` (Ray 2.59 and newer), vLLM writes ``~/.config/vllm`` and more.
+    ``cache`` outlives the run: what vLLM finds out about a model's class costs each first engine 20 s (vLLM 0.32.0).
     """
     ours = {
         key: value
@@ -102,6 +104,7 @@ def child_environment(base: Mapping[str, str], *, staged: Path, home: Path, devi
     if "HOME" in base:  # packages installed with `pip install --user` stay visible
         ours.setdefault("PYTHONUSERBASE", str(Path(base["HOME"]) / ".local"))
     ours["HOME"] = str(home)
+    ours.setdefault("VLLM_CACHE_ROOT", str(cache))
     ours["RAY_USAGE_STATS_ENABLED"] = "0"
     ours["VLLM_NO_USAGE_STATS"] = "1"
     if device == "cpu":
@@ -114,3 +117,9 @@ def describe_versions(environment: Environment) -> str:
     named = (("Ray", environment.ray), ("vLLM", environment.vllm), ("torch", environment.torch))
     parts = [f"{name} {version}" if version else f"no {name}" for name, version in named]
     return ", ".join([*parts, f"Python {environment.python}"])
+
+
+def cache_name(environment: Environment) -> str:
+    """Name a folder for what an environment may keep between runs."""
+    key = hashlib.sha256(msgspec.json.encode(environment)).hexdigest()[:12]
+    return f"ray-{environment.ray}-vllm-{environment.vllm}-{key}"

@@ -108,7 +108,7 @@ def make_ray_cluster(request: pytest.FixtureRequest) -> Generator[Callable[..., 
 
 @pytest.fixture
 def run_flow(request: pytest.FixtureRequest) -> RunFlow:
-    """Run a flow in the environment under test, as ``run_flow("generate", executor="ray-v2", tensor_parallel_size=2)``."""
+    """Run a flow in the environment under test: ``run_flow("generate", executor="ray-v2", tensor_parallel_size=2)``."""
     if not session_of(request.config).settings.active:
         pytest.skip(NO_CLUSTER)
     return _RunFlow(request)

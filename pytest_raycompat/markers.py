@@ -1,4 +1,4 @@
-"""The markers as objects: each checks its arguments when it is collected, and prints its own reason when it is not met."""
+"""The markers as objects: each checks its arguments when collected, and prints its own reason when it is not met."""
 
 from __future__ import annotations
 

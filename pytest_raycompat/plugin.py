@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CLUSTER_FIXTURES = frozenset({"ray_cluster", "make_ray_cluster", "run_flow"})
 REQUIREMENTS: pytest.StashKey[list[markers.Requirement]] = pytest.StashKey()
-GAP_IDS: pytest.StashKey[list[str]] = pytest.StashKey()
+GAP_IDS: pytest.StashKey[Collection[str]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -107,6 +107,8 @@ def check_gap(config: pytest.Config, identifier: str) -> str:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which tests are to have a verdict."""
+    if session.config.option.collectonly:
+        return
     ours = [item.nodeid for item in session.items if is_ours(item)]
     if ours and not is_worker(session.config):
         collector_of(session.config).expect(ours)

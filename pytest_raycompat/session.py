@@ -15,7 +15,7 @@ import msgspec
 
 from pytest_raycompat.cluster.protocol import ClusterError, RayCluster
 from pytest_raycompat.cluster.provider import ClusterProvider
-from pytest_raycompat.environment import child_environment, describe_versions, examine, stage_package
+from pytest_raycompat.environment import cache_name, child_environment, describe_versions, examine, stage_package
 from pytest_raycompat.flows import proof
 from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
@@ -24,9 +24,9 @@ from pytest_raycompat.gpus import Gpu, installed_gpus, visible_gpus
 from pytest_raycompat.judgement import applicable
 from pytest_raycompat.markers import Facts, plural
 from pytest_raycompat.models.tiny import write_tiny_model
-from pytest_raycompat.options import Settings
 from pytest_raycompat.processes.children import Children
 from pytest_raycompat.records import Environment, FlowResult
+from pytest_raycompat.settings import Settings
 
 FREE_LIMIT_S = 30.0
 """How long a flow waits for GPUs that somebody else holds in Ray."""
@@ -96,19 +96,29 @@ class Session:
     @cached_property
     def log_folder(self) -> Path:
         """Where logs stay after the run; git does not see them."""
+        logs = self._kept_folder / "logs"
+        logs.mkdir(exist_ok=True)
+        return logs
+
+    @cached_property
+    def _kept_folder(self) -> Path:
         folder = self.settings.folder
         folder.mkdir(exist_ok=True)
         (folder / ".gitignore").write_text("*\n")
-        logs = folder / "logs"
-        logs.mkdir(exist_ok=True)
-        return logs
+        return folder
 
     @cached_property
     def variables(self) -> dict[str, str]:
         """The environment of everything that runs in the environment under test."""
         home = self.folder / "home"
         home.mkdir()
-        return child_environment(os.environ, staged=stage_package(self.folder), home=home, device=self.device)
+        return child_environment(
+            os.environ,
+            staged=stage_package(self.folder),
+            home=home,
+            cache=self._kept_folder / "cache" / cache_name(self.environment),
+            device=self.device,
+        )
 
     @cached_property
     def clusters(self) -> ClusterProvider:
@@ -165,10 +175,12 @@ class Session:
 
     def headline(self) -> str:
         """Say what was found, for pytest's header."""
-        device = "cuda" if self.device == "cuda" else "cpu"
         found = plural(len(self.visible_gpus), "GPU") if self.visible_gpus else "no GPU"
-        note = f" ({self.clusters.note})" if self.clusters.note else ""
-        return f"{describe_versions(self.environment)}; {device}, {found}; {self.clusters.describe()}{note}"
+        cluster = "no cluster"
+        if self.settings.active:
+            note = f" ({self.clusters.note})" if self.clusters.note else ""
+            cluster = f"{self.clusters.describe()}{note}"
+        return f"{describe_versions(self.environment)}; {self.device}, {found}; {cluster}"
 
     def run_flow(self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None) -> FlowResult:
         """Run a flow on the cluster, or return what it gave before with the same parameters.
@@ -184,7 +196,7 @@ class Session:
         key = f"{flow.name} {sorted(parameters.items())}"
         if key in self._results:
             return self._results[key]
-        self._check_needs(parameters)
+        self._check_needs(flow, parameters)
         self._title = f"{flow.name} {' '.join(f'{name}={value}' for name, value in parameters.items())}"
         on_ray = proof.runs_on_ray(parameters)
         cluster = self._prepared_cluster(parameters) if on_ray else None
@@ -236,12 +248,12 @@ class Session:
     def _progress(self, phase: str, seconds: float, left: float) -> None:
         self._display.show(self._title, phase, seconds, left)
 
-    def _check_needs(self, parameters: Mapping[str, Any]) -> None:
-        """Decide in a moment what vLLM would wait half an hour for (``PG_WAIT_TIMEOUT``, vllm/v1/executor/ray_utils.py)."""
-        if self.environment.vllm is None:
+    def _check_needs(self, flow: Flow, parameters: Mapping[str, Any]) -> None:
+        """Decide in a moment what vLLM waits half an hour for (``PG_WAIT_TIMEOUT``, vllm/v1/executor/ray_utils.py)."""
+        if flow.needs_vllm and self.environment.vllm is None:
             raise NeedsNotMet(f"vLLM is not installed for {self.settings.python}")
         executor = parameters.get("executor")
-        if executor is not None and executor not in self.environment.executors:
+        if flow.needs_vllm and executor is not None and executor not in self.environment.executors:
             has = ", ".join(self.environment.executors)
             raise NeedsNotMet(f"vLLM {self.environment.vllm} has no executor {executor}; it has {has}")
         ranks = proof.ranks(parameters)

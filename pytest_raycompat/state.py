@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_raycompat.options import Settings
+from pytest_raycompat.options import read_options
 
 if TYPE_CHECKING:
     from pytest_raycompat.records import FlowResult
@@ -36,7 +36,7 @@ def _new_session(config: pytest.Config) -> Session:
     from pytest_raycompat.report.progress import Progress
     from pytest_raycompat.session import Session
 
-    settings = Settings.from_config(config)
+    settings = read_options(config)
     try:
         gaps = load_gaps([BUILTIN_FOLDER, *settings.gaps])  # together, so that no id comes twice
     except GapFileError as error:

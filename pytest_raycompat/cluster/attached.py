@@ -74,12 +74,12 @@ def explain(error: ObserverError, address: str, versions: str) -> str:
     mismatch = MISMATCH.search(str(error))
     if mismatch:
         return (
-            f"the cluster at {address} runs Ray {mismatch[1]} with Python {mismatch[2]}, the environment under test has "
-            f"{versions}: both must be equal; choose another with --raycompat-python"
+            f"the cluster at {address} runs Ray {mismatch[1]} with Python {mismatch[2]}, the environment under test "
+            f"has {versions}: both must be equal; choose another with --raycompat-python"
         )
     if error.type_name in ("AuthenticationError", "ConnectionError"):
         return (
-            f"the cluster at {address} does not let us in ({error.type_name}: {error}); if it uses token authentication, "
-            "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+            f"the cluster at {address} does not let us in ({error.type_name}: {error}); if it uses token "
+            "authentication, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
         )
     return f"cannot connect to the cluster at {address}: {error.type_name}: {error}"

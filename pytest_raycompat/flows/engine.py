@@ -50,6 +50,9 @@ def prepare_process(arguments: argparse.Namespace) -> None:
     if os.path.isdir(arguments.model):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local model needs no hub, and asking takes minutes offline
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if arguments.executor == "uni":
+        # all in this one process; with an engine process of its own, vLLM's CPU platform turns uni into mp
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if arguments.device == "cpu":
         os.environ[ACTIVATION_VARIABLE] = "1"
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

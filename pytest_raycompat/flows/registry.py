@@ -17,7 +17,8 @@ class Flow:
 
     name: str
     module: str
-    phases: tuple[str, ...]
+    phases: tuple[str, ...] = ()
+    needs_vllm: bool = True
 
 
 FLOWS: Mapping[str, Flow] = {
@@ -41,7 +42,7 @@ def find_flow(name: str) -> Flow:
     if name in FLOWS:
         return FLOWS[name]
     if "." in name and importlib.util.find_spec(name.partition(".")[0]) is not None:
-        return Flow(name, name, ())
+        return Flow(name, name, needs_vllm=False)
     raise ValueError(f"{name!r} is not a flow: choose one of {', '.join(sorted(FLOWS))}, or name a module (pkg.module)")
 
 

@@ -1,6 +1,7 @@
 """A vLLM worker extension through which every rank says where it runs.
 
-Named as ``worker_extension_cls``; vLLM adds the method to its worker class, and ``collective_rpc`` calls it on each rank.
+Named as ``worker_extension_cls``; vLLM adds the method to its worker class, and
+``collective_rpc`` calls it on each rank.
 """
 
 from __future__ import annotations

@@ -92,8 +92,9 @@ class Collector:
         return [*self._records.values(), *missing]
 
     def expect(self, identifiers: Iterable[str]) -> None:
-        """Note which tests are to have a verdict."""
+        """Note which tests are to have a verdict; a run that is killed before the first one leaves them ``untested``."""
         self._expected = list(identifiers)
+        self.write(finished=False)
 
     def add(self, data: dict[str, Any]) -> None:
         """Add a verdict, as it travels with pytest's report; a later one for the same test replaces it."""

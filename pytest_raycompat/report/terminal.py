@@ -58,12 +58,22 @@ def describe_parameters(record: TestRecord) -> str:
     return " ".join(words)
 
 
+def group_of(record: TestRecord) -> tuple[str, str]:
+    """Name the row that a test belongs to: its flow, else where it stands, and with which parameters."""
+    if record.flow is not None:
+        return record.flow, describe_parameters(record)
+    place, _, test = record.id.rpartition("::")
+    name, bracket, parameters = test.partition("[")
+    if bracket:
+        return place.rpartition("/")[2].rpartition("::")[2], parameters.removesuffix("]")
+    return name, ""
+
+
 def rows_of(records: Iterable[TestRecord]) -> list[Row]:
     """Group tests by flow and parameters; the verdict that a reader must see first stands for the group."""
     groups: dict[tuple[str, str], list[TestRecord]] = {}
     for record in records:
-        name = record.flow or record.id.rpartition("::")[2]
-        groups.setdefault((name, describe_parameters(record)), []).append(record)
+        groups.setdefault(group_of(record), []).append(record)
     rows = []
     for (name, parameters), members in groups.items():
         worst = min(members, key=lambda record: ORDER.index(record.verdict))

@@ -1,0 +1,116 @@
+"""What the user asked for, checked: from the texts of options to one frozen object. Knows nothing of pytest."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from pytest_raycompat.cluster.spec import ClusterSpec, parse_cluster_spec
+from pytest_raycompat.environment import EnvironmentProblem, find_interpreter
+
+Device = Literal["cpu", "cuda"]
+DEVICES = ("auto", "cuda", "cpu")
+FOLDER = Path(".raycompat")
+DEFAULT_DEADLINE_S = 600.0
+
+
+class SettingsError(ValueError):
+    """An option has a value that is not right; names the option, what is wrong, and what would be right."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for."""
+
+    cluster: ClusterSpec
+    python: str
+    python_given: bool
+    device: Literal["auto", "cuda", "cpu"]
+    gaps: tuple[Path, ...]
+    reports: tuple[Path, ...]
+    deadline_s: float
+    folder: Path
+    """``.raycompat`` of the root folder: the default report, logs, and what an environment keeps between runs."""
+
+    @property
+    def active(self) -> bool:
+        """Whether there is to be a cluster."""
+        return self.cluster.kind != "off"
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        root: Path,
+        cluster: str | None = None,
+        python: str | None = None,
+        device: str | None = None,
+        deadline: str | None = None,
+        gaps: tuple[Path, ...] = (),
+        reports: tuple[Path, ...] = (),
+    ) -> Settings:
+        """Check the texts of the options; None is an option that was not given.
+
+        Raises:
+            SettingsError: one is not right.
+        """
+        spec = read_cluster(cluster or "off")
+        folder = root / FOLDER
+        return cls(
+            cluster=spec,
+            python=read_python(python or sys.executable),
+            python_given=python is not None,
+            device=read_device(device or "auto"),
+            gaps=gaps,
+            reports=read_reports(reports) or ((folder / "report.json",) if spec.kind != "off" else ()),
+            deadline_s=read_deadline(deadline) if deadline else DEFAULT_DEADLINE_S,
+            folder=folder,
+        )
+
+
+def read_cluster(text: str) -> ClusterSpec:
+    """Read ``--ray-cluster``."""
+    try:
+        return parse_cluster_spec(text)
+    except ValueError as error:
+        raise SettingsError(f"--ray-cluster: {error}") from None
+
+
+def read_python(text: str) -> str:
+    """Read ``--raycompat-python``."""
+    try:
+        return find_interpreter(text)
+    except EnvironmentProblem as error:
+        raise SettingsError(f"--raycompat-python: {error}") from None
+
+
+def read_device(text: str) -> Literal["auto", "cuda", "cpu"]:
+    """Read ``--raycompat-device``."""
+    if text not in DEVICES:
+        raise SettingsError(f"--raycompat-device: {text!r} is not a device: write {', '.join(DEVICES)}")
+    return cast('Literal["auto", "cuda", "cpu"]', text)
+
+
+def read_reports(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Read ``--raycompat-report``."""
+    for path in paths:
+        if path.suffix != ".json":
+            raise SettingsError(
+                f"--raycompat-report: {str(path)!r} has no known format: write a path that ends in .json"
+            )
+        if path.is_dir():
+            raise SettingsError(f"--raycompat-report: {str(path)!r} is a folder: write the path of a file")
+    return paths
+
+
+def read_deadline(text: str) -> float:
+    """Read ``--raycompat-deadline``, in seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise SettingsError(f"--raycompat-deadline: {text!r} is not a number of seconds above 0, such as 600")
+    return seconds
