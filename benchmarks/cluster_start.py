@@ -1,6 +1,6 @@
 """How long a local cluster takes to be ready: against a bare ``ray start --head`` with the same resources.
 
-    python benchmarks/cluster_start.py [RUNS]
+python benchmarks/cluster_start.py [RUNS]
 """
 
 from __future__ import annotations

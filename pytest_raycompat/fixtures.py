@@ -11,7 +11,6 @@ import pytest
 from pytest_raycompat.state import FLOWS, session_of
 
 NO_CLUSTER = "no Ray cluster: run pytest with --ray-cluster=auto"
-AUTH_VARIABLES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 class FlowFailed(Exception):
@@ -62,26 +61,15 @@ class _RunFlow:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(request: pytest.FixtureRequest) -> Generator[Any]:
+def ray_cluster(request: pytest.FixtureRequest) -> Any:
     """A Ray cluster as ``--ray-cluster`` says: ``.address``, ``.nodes``, ``.gpus``, ``.environment``.
 
-    It is ready for ``ray.init(address=ray_cluster.address)``: what authentication needs is in ``os.environ`` while the
-    fixture lives, and as it was afterwards. Processes of your own take ``.environment``.
+    It is ready for ``ray.init(address=ray_cluster.address)`` in a test; processes of your own take ``.environment``.
     """
-    import os
-
     session = session_of(request.config)
     if not session.settings.active:
         pytest.skip(NO_CLUSTER)
-    cluster = session.clusters.get()
-    before = {name: os.environ.get(name) for name in AUTH_VARIABLES}
-    os.environ.update({name: cluster.environment[name] for name in AUTH_VARIABLES if name in cluster.environment})
-    yield cluster
-    for name, value in before.items():  # Ray 2.59 and newer changes RAY_AUTH_MODE by itself
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+    return session.clusters.get()
 
 
 @pytest.fixture

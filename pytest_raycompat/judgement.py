@@ -94,7 +94,8 @@ def judge_recorded(recorded: list[Gap], failure: Failure, pair: str) -> Judgemen
     differences = {gap.id: mismatches(gap, failure) for gap in recorded}
     for gap in recorded:
         if not differences[gap.id]:
-            return Judgement("known-gap", f"{gap.id}: {gap.title}", gap.id)
+            workaround = f"\nworkaround: {gap.workaround.text}" if gap.workaround is not None else ""
+            return Judgement("known-gap", f"{gap.id}: {gap.title}{workaround}", gap.id)
     gap = min(recorded, key=lambda one: len(differences[one.id]))
     return Judgement(
         "gap-changed",

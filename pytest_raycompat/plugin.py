@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 path, line, _ = item.location
                 wrong.append(f"{path}:{(line or 0) + 1}: {error}")
         if needs:
-            item.stash[REQUIREMENTS] = needs
+            item.stash[REQUIREMENTS] = needs[::-1]  # as they are written, from top to bottom
         if gaps:
             item.stash[GAP_IDS] = gaps
     if wrong:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from pytest_raycompat.cluster.authentication import Shown, variables_for, write_token
 from pytest_raycompat.cluster.protocol import ClusterError, RayCluster
 from pytest_raycompat.cluster.provider import ClusterProvider
 from pytest_raycompat.environment import cache_name, child_environment, describe_versions, examine, stage_package
@@ -69,6 +69,7 @@ class Session:
         self._display = display
         self._finished = finished
         self._title = ""
+        self._shown: Shown | None = None
         self._results: dict[str, FlowResult] = {}
 
     @cached_property
@@ -146,10 +147,12 @@ class Session:
 
     @cached_property
     def _token(self) -> Path:
-        token = self.folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
-        return token
+        return write_token(self.folder / "token")
+
+    def show_token(self) -> None:
+        """Let this process connect to the clusters of this run, until :meth:`close`."""
+        if self.clusters.spec.kind == "local" and self.environment.ray is not None:
+            self._shown = Shown(os.environ, variables_for(self.environment.ray, self._token))
 
     @cached_property
     def tiny_model(self) -> Path:
@@ -182,8 +185,10 @@ class Session:
             cluster = f"{self.clusters.describe()}{note}"
         return f"{describe_versions(self.environment)}; {self.device}, {found}; {cluster}"
 
-    def run_flow(self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None) -> FlowResult:
-        """Run a flow on the cluster, or return what it gave before with the same parameters.
+    def run_flow(
+        self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None, *, fresh: bool = False
+    ) -> FlowResult:
+        """Run a flow on the cluster, or return what it gave before with the same parameters, unless it is to be fresh.
 
         A failure that no gap explains is followed by its control, the same work without Ray.
 
@@ -194,7 +199,7 @@ class Session:
         """
         flow = find_flow(name)
         key = f"{flow.name} {sorted(parameters.items())}"
-        if key in self._results:
+        if key in self._results and not fresh:
             return self._results[key]
         self._check_needs(flow, parameters)
         self._title = f"{flow.name} {' '.join(f'{name}={value}' for name, value in parameters.items())}"
@@ -289,6 +294,8 @@ class Session:
         if "clusters" in self.__dict__:
             self.clusters.close()
         self.children.close()
+        if self._shown is not None:
+            self._shown.restore()
 
 
 def with_control(result: FlowResult, control: FlowResult) -> FlowResult:

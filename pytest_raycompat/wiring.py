@@ -34,6 +34,7 @@ def check_cluster(config: pytest.Config, session: Session) -> None:
         distributes = bool(getattr(config.option, "numprocesses", None))
         if provider.spec.kind == "address" and not distributes:
             provider.get()
+        session.show_token()
     except EnvironmentProblem as error:
         raise pytest.UsageError(f"--raycompat-python: {error}") from None
     except ClusterError as error:
@@ -60,7 +61,7 @@ def judge_test(
     report.raycompat = msgspec.to_builtins(record)  # type: ignore[attr-defined]  # pytest passes attributes on
     if judgement.verdict == "known-gap":
         report.outcome = "skipped"
-        report.wasxfail = f"known gap {judgement.reason}"
+        report.wasxfail = f"known gap {judgement.reason.splitlines()[0]}"
     elif judgement.verdict in RED:
         report.outcome = "failed"
         text = f"{judgement.verdict}: {judgement.reason}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pytest_raycompat.cluster.authentication import variables_for
 from pytest_raycompat.cluster.observation import ObservedNode, Observer, ObserverError
 from pytest_raycompat.cluster.protocol import ClusterError, Node, NodeShape
 from pytest_raycompat.processes.children import Child, Children, describe_exit, free_port
@@ -19,8 +20,10 @@ from pytest_raycompat.versions import satisfies
 
 STARTED = "Ray runtime started."
 """What ``ray start`` prints once its raylet is up (Ray 2.35.0 to 2.60.0, ray/scripts/scripts.py)."""
-TOKEN_SINCE = ">=2.52"
-"""Ray with token authentication (research: ray-project/ray#57835)."""
+UNPROTECTED = (
+    "Ray {ray} has no token authentication and listens on all interfaces: "
+    "whoever reaches this machine can run code on the cluster while it is up"
+)
 LABELS_AS_PAIRS_SINCE = ">=2.46"
 """``ray start --labels`` takes ``key=value,…``; a JSON object before."""
 OBJECT_STORE_BYTES = 256 * 1024**2
@@ -73,7 +76,8 @@ class LocalCluster:
         self._began = time.monotonic()
         self._limit_s = limit_s
         self._processes: list[tuple[Child, Path]] = []
-        self.notes: tuple[str, ...] = ()
+        authentication = variables_for(ray, token)
+        self.notes: tuple[str, ...] = () if authentication else (UNPROTECTED.format(ray=ray),)
 
         self._folder = children.new_folder("raycompat-")
         # 127.0.0.1 is turned into the machine's own address by Ray; others in 127/8 are kept (seen, 2.35.0 to 2.60.0)
@@ -85,7 +89,7 @@ class LocalCluster:
             **environment,
             "RAY_ADDRESS": self.address,
             "VLLM_HOST_IP": head,  # vLLM places its first worker by this address (vllm/v1/executor/ray_utils.py)
-            **self._authentication(token),
+            **authentication,
         }
         self.observer = Observer(children, python, self.environment, self._folder / "observer.log")
         try:
@@ -102,15 +106,6 @@ class LocalCluster:
         """How many GPUs its nodes declare together."""
         return sum(node.gpus for node in self.nodes)
 
-    def _authentication(self, token: Path) -> dict[str, str]:
-        if satisfies(self._ray, TOKEN_SINCE):
-            return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        self.notes = (
-            f"Ray {self._ray} has no token authentication and listens on all interfaces: "
-            "whoever reaches this machine can run code on the cluster while it is up",
-        )
-        return {}
-
     def _start(self) -> tuple[Node, ...]:
         host, port = self.address.split(":")
         head = [
@@ -125,14 +120,14 @@ class LocalCluster:
         self._start_node(0, head)
         self._wait_for(lambda: accepts(host, int(port)), "its GCS did not listen")
         if len(self._shape) == 1:
-            self.observer.connect(self.address, self._left())
+            self.observer.connect(self.address, self._left(), self._check_processes)
         # one after the other: nodes that start together pick the same file names and die (Ray 2.35.0, seen)
         for index in range(1, len(self._shape)):
             self._wait_for_start(index - 1)
             self._start_node(index, [f"--address={self.address}"])
         if len(self._shape) > 1:
             self._wait_for_start(len(self._shape) - 1)
-            self.observer.connect(self.address, self._left())
+            self.observer.connect(self.address, self._left(), self._check_processes)
         return self._wait_for_nodes()
 
     def _start_node(self, index: int, arguments: list[str]) -> None:
@@ -183,15 +178,18 @@ class LocalCluster:
 
     def _wait_for(self, done: Callable[[], bool], problem: str, last_seen: Callable[[], str] | None = None) -> None:
         while not done():
-            for index, (child, log) in enumerate(self._processes):
-                if child.poll() is not None:
-                    raise ClusterError(
-                        f"`ray start` of node {index} ended with {describe_exit(child.poll())}: {reason_in(log)}"
-                    )
+            self._check_processes()
             if self._left() <= 0.1:
                 state = f" (last seen: {last_seen()})" if last_seen else ""
                 raise ClusterError(f"{problem} within {self._limit_s:.0f} s{state}")
             time.sleep(0.05)
+
+    def _check_processes(self) -> None:
+        """Notice at once that a node did not come up, instead of waiting for it."""
+        for index, (child, log) in enumerate(self._processes):
+            status = child.poll()
+            if status is not None:
+                raise ClusterError(f"`ray start` of node {index} ended with {describe_exit(status)}: {reason_in(log)}")
 
     def _left(self) -> float:
         return max(0.1, self._limit_s - (time.monotonic() - self._began))

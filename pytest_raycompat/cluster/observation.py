@@ -7,13 +7,15 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from pytest_raycompat.processes.children import Child, Children, describe_exit
+
+LOOK_EVERY_S = 0.2
 
 
 class ObserverError(Exception):
@@ -64,17 +66,19 @@ class Observer:
         self._buffer = b""
         self._imported = False
 
-    def connect(self, address: str, limit_s: float) -> None:
+    def connect(self, address: str, limit_s: float, watch: Callable[[], None] = lambda: None) -> None:
         """Connect to the cluster at ``address``.
+
+        ``watch`` is called every moment and raises where waiting has become pointless: Ray itself tries for a minute.
 
         Raises:
             ObserverError: Ray refused, or did not answer within ``limit_s`` seconds.
         """
         began = time.monotonic()
         if not self._imported:
-            self._read(limit_s)
+            self._read(limit_s, watch)
             self._imported = True
-        self._ask({"ask": "connect", "address": address}, max(0.1, limit_s - (time.monotonic() - began)))
+        self._ask({"ask": "connect", "address": address}, max(0.1, limit_s - (time.monotonic() - began)), watch)
 
     def nodes(self, limit_s: float = 30.0) -> list[ObservedNode]:
         """List the nodes, dead ones too.
@@ -96,23 +100,26 @@ class Observer:
         """End the observer."""
         self._child.end(grace_s=0.0)  # it holds nothing that needs an orderly end
 
-    def _ask(self, question: dict[str, Any], limit_s: float) -> Any:
+    def _ask(self, question: dict[str, Any], limit_s: float, watch: Callable[[], None] = lambda: None) -> Any:
         assert self._child.process.stdin is not None
         try:
             self._child.process.stdin.write(json.dumps(question).encode() + b"\n")
             self._child.process.stdin.flush()
         except BrokenPipeError:
             raise ObserverError(self._ended()) from None
-        return self._read(limit_s)
+        return self._read(limit_s, watch)
 
-    def _read(self, limit_s: float) -> Any:
+    def _read(self, limit_s: float, watch: Callable[[], None]) -> Any:
         assert self._child.process.stdout is not None
         descriptor = self._child.process.stdout.fileno()
         deadline = time.monotonic() + limit_s
         while b"\n" not in self._buffer:
+            watch()
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+            if left <= 0:
                 raise ObserverError(f"no answer from Ray within {limit_s:.0f} s; log: {self.log}", "TimeoutError")
+            if not select.select([descriptor], [], [], min(left, LOOK_EVERY_S))[0]:
+                continue
             received = os.read(descriptor, 65536)
             if not received:
                 raise ObserverError(self._ended())

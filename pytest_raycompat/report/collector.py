@@ -92,7 +92,7 @@ class Collector:
         return [*self._records.values(), *missing]
 
     def expect(self, identifiers: Iterable[str]) -> None:
-        """Note which tests are to have a verdict; a run that is killed before the first one leaves them ``untested``."""
+        """Note which tests are to have a verdict: a run that is killed leaves the others ``untested``."""
         self._expected = list(identifiers)
         self.write(finished=False)
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install ray, or tox run -e py"
 )
 
-FLOW = '''
+FLOW = """
 import sys, time
 from multiprocessing import shared_memory
 from pytest_raycompat.flows.reporting import run_program
@@ -45,9 +45,9 @@ def body(reporter):
     time.sleep(600)
 
 sys.exit(run_program("sleepy", {}, body))
-'''
+"""
 
-TEST = '''
+TEST = """
 def test_first():
     pass
 
@@ -56,7 +56,7 @@ def test_sleepy(run_flow, ray_cluster):
 
 def test_never_reached(run_flow):
     run_flow("flow.sleepy", executor="ray", number=2)
-'''
+"""
 
 
 @pytest.fixture

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from pytest_raycompat.flows.proof import missing_proof, ranks, runs_on_ray
+
+NODES = ("node-a", "node-b")
+TWO_RANKS = {"executor": "ray-v2", "tensor_parallel_size": 2}
+
+
+def actor(name: str, node: str = "node-a", class_name: str = "RayWorkerProc") -> dict[str, Any]:
+    return {"actor_id": name, "class_name": class_name, "node_id": node}
+
+
+EVIDENCE: dict[str, Any] = {
+    "executor_class": "vllm.v1.executor.ray_executor_v2.RayExecutorV2",
+    "workers": [{"rank": 0, "pid": 11, "actor_id": "first"}, {"rank": 1, "pid": 12, "actor_id": "second"}],
+    "actors": [actor("first"), actor("second", "node-b"), actor("another", class_name="Observer")],
+    "gpus_in_cluster": 4,
+    "free_gpus_during": 2,
+}
+
+
+def missing(changes: dict[str, Any] | None = None, parameters: dict[str, Any] = TWO_RANKS) -> tuple[str, ...]:
+    return missing_proof(parameters, EVIDENCE | (changes or {}), NODES)
+
+
+def test_what_proves_that_a_flow_ran_on_ray() -> None:
+    assert missing() == ()
+
+
+def test_what_proves_it_for_the_older_executor() -> None:
+    changes = {
+        "executor_class": "vllm.v1.executor.ray_distributed_executor.RayDistributedExecutor",
+        "actors": [actor(name, class_name="RayWorkerWrapper") for name in ("first", "second")],
+    }
+    assert missing(changes, {"executor": "ray-v1", "tensor_parallel_size": 2}) == ()
+
+
+def test_a_silent_fallback_to_another_executor_is_named() -> None:
+    changes = {"executor_class": "vllm.v1.executor.multiproc_executor.MultiprocExecutor"}
+    assert missing(changes) == ("the executor is MultiprocExecutor, not RayExecutorV2",)
+
+
+def test_the_other_ray_executor_is_not_the_one_that_was_asked_for() -> None:
+    changes = {"executor_class": "vllm.v1.executor.ray_distributed_executor.RayDistributedExecutor"}
+    assert missing(changes) == ("the executor is RayDistributedExecutor, not RayExecutorV2",)
+
+
+@pytest.mark.parametrize(
+    ("workers", "found"), [([], "[]"), ([0], "[0]"), ([0, 1, 2], "[0, 1, 2]"), ([1, 2], "[1, 2]"), ([0, 0], "[0, 0]")]
+)
+def test_every_rank_must_answer(workers: list[int], found: str) -> None:
+    answers = [{"rank": rank, "pid": 10 + rank, "actor_id": "first"} for rank in workers]
+    assert missing({"workers": answers}) == (f"ranks {found} answered, not [0, 1]",)
+
+
+@pytest.mark.xfail(strict=True, reason="bug: a rank may answer twice (proof.py)")
+def test_a_rank_must_not_answer_twice() -> None:
+    workers = [*EVIDENCE["workers"], EVIDENCE["workers"][1]]
+    assert missing({"workers": workers}) == ("ranks [0, 1, 1] answered, not [0, 1]",)
+
+
+@pytest.mark.xfail(strict=True, reason="bug: two ranks may name one actor (proof.py)")
+def test_ranks_must_not_share_an_actor() -> None:
+    workers = copy.deepcopy(EVIDENCE["workers"])
+    workers[1]["actor_id"] = "first"
+    assert missing({"workers": workers}) != ()
+
+
+def test_a_rank_outside_ray_is_named() -> None:
+    workers = copy.deepcopy(EVIDENCE["workers"])
+    workers[1]["actor_id"] = None
+    assert missing({"workers": workers}) == ("rank 1 (pid 12) is not a live actor of this engine in Ray",)
+
+
+def test_an_actor_that_ray_does_not_list_is_named() -> None:
+    assert missing({"actors": [actor("second")]}) == ("rank 0 (pid 11) is not a live actor of this engine in Ray",)
+
+
+def test_an_actor_of_another_class_is_named() -> None:
+    changes = {"actors": [actor("first", class_name="RayWorkerWrapper"), actor("second")]}
+    assert missing(changes) == ("rank 0 is an actor of class RayWorkerWrapper",)
+
+
+def test_an_actor_on_another_cluster_is_named() -> None:
+    changes = {"actors": [actor("first"), actor("second", "node-z")]}
+    assert missing(changes) == ("rank 1 is on node node-z, which is not one of the cluster's",)
+
+
+@pytest.mark.parametrize(("free", "held"), [(3, "1"), (4, "0"), (2.5, "1.5")])
+def test_gpus_that_ray_did_not_hold_are_named(free: float, held: str) -> None:
+    assert missing({"free_gpus_during": free}) == (f"{held} GPUs were held in Ray, not 2",)
+
+
+def test_gpus_that_somebody_else_holds_too_do_not_matter() -> None:
+    assert missing({"free_gpus_during": 0}) == ()
+
+
+def test_everything_is_missing_where_nothing_was_looked_at() -> None:
+    assert missing_proof(TWO_RANKS, {}, NODES) == (
+        "the executor is unknown, not RayExecutorV2",
+        "ranks [] answered, not [0, 1]",
+        "0 GPUs were held in Ray, not 2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({}, 1),
+        ({"tensor_parallel_size": 2}, 2),
+        ({"pipeline_parallel_size": 2}, 2),
+        ({"tensor_parallel_size": 2, "pipeline_parallel_size": 3}, 6),
+    ],
+)
+def test_how_many_ranks_an_engine_has(parameters: dict[str, Any], expected: int) -> None:
+    assert ranks(parameters) == expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"executor": "ray-v2"}, True),
+        ({"executor": "ray-v1"}, True),
+        ({"executor": "mp"}, False),
+        ({"executor": "uni"}, False),
+        ({}, False),
+    ],
+)
+def test_which_flows_run_on_ray(parameters: dict[str, Any], expected: bool) -> None:
+    assert runs_on_ray(parameters) is expected

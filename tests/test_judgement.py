@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from pytest_raycompat.gaps import Conditions, Gap
+from pytest_raycompat.judgement import Judgement, applicable, describe_failure, judge_flow, judge_marked
+from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
+
+OLD = Environment(executable="/usr/bin/python3", python="3.11.7", platform="Linux", ray="2.35.0+corp.3", vllm="0.32.0")
+NEW = msgspec.structs.replace(OLD, ray="2.60.0")
+GUARD = ExceptionRecord(
+    type="ValueError", message="Ray version 2.43.0 is required, but found 2.35.0", process="EngineCore pid=71"
+)
+DEAD = ExceptionRecord(type="vllm.v1.engine.exceptions.EngineDeadError", message="see above", process="driver")
+
+
+def make_gap(id: str = "version-guard", **keys: Any) -> Gap:
+    defaults: dict[str, Any] = {
+        "title": "vLLM refuses an old Ray",
+        "flows": ("generate",),
+        "when": Conditions(ray="<2.43"),
+        "phase": "generate",
+        "raises": "ValueError",
+        "message": r"is required, but found 2\.\d+",
+        "fix": "never",
+        "links": ("https://example.org/1",),
+        "path": Path(f"gaps/{id}.toml"),
+        "line": 7,
+    }
+    return Gap(id=id, **(defaults | keys))
+
+
+def make_failure(
+    *chain: ExceptionRecord,
+    outcome: Literal["error", "crash", "timeout"] = "error",
+    phase: str = "generate",
+    detail: str = "",
+) -> Failure:
+    return Failure(outcome=outcome, phase=phase, chain=chain, detail=detail)
+
+
+def make_result(failure: Failure | None = None, **fields: Any) -> FlowResult:
+    defaults: dict[str, Any] = {
+        "flow": "generate",
+        "parameters": {"executor": "ray-v1"},
+        "outcome": failure.outcome if failure else "ok",
+        "phase": failure.phase if failure else "over",
+        "device": "cpu",
+        "nodes": 1,
+        "failure": failure,
+    }
+    return FlowResult(**(defaults | fields))
+
+
+RECORDED = make_failure(GUARD, DEAD)
+CONTROL_OK = make_result(parameters={"executor": "uni"}, nodes=0)
+CONTROL_ERROR = make_result(
+    make_failure(ExceptionRecord(type="MemoryError", message="no room", process="driver"), phase="start"), nodes=0
+)
+
+
+def test_a_flow_that_works_passes() -> None:
+    assert judge_flow(make_result(), [make_gap()], NEW) == Judgement("passed")
+
+
+def test_the_recorded_failure_is_the_known_gap() -> None:
+    assert judge_flow(make_result(RECORDED), [make_gap()], OLD) == Judgement(
+        "known-gap", "version-guard: vLLM refuses an old Ray", "version-guard"
+    )
+
+
+def test_a_known_gap_needs_no_control() -> None:
+    result = make_result(RECORDED, control=CONTROL_ERROR)
+    assert judge_flow(result, [make_gap()], OLD).verdict == "known-gap"
+
+
+def test_a_pass_where_a_gap_is_recorded_names_the_entry_to_change() -> None:
+    assert judge_flow(make_result(), [make_gap()], OLD) == Judgement(
+        "gap-closed",
+        "version-guard is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, but it passed: narrow `when` in "
+        "gaps/version-guard.toml:7 so that it leaves this pair out, or remove the file",
+        "version-guard",
+    )
+
+
+def test_another_failure_where_a_gap_is_recorded_is_not_that_gap() -> None:
+    failure = make_failure(ExceptionRecord(type="KeyError", message="'GPU'", process="EngineCore pid=71"), DEAD)
+    assert judge_flow(make_result(failure), [make_gap()], OLD) == Judgement(
+        "gap-changed",
+        "version-guard is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, but this is not it "
+        "(gaps/version-guard.toml:7):\n"
+        "  raises: recorded ValueError, found KeyError, vllm.v1.engine.exceptions.EngineDeadError\n"
+        "  message: recorded is required, but found 2\\.\\d+, found \"'GPU'\", 'see above'\n"
+        "error in phase 'generate'\n"
+        "KeyError: 'GPU' (in EngineCore pid=71)",
+        "version-guard",
+    )
+
+
+def test_the_recorded_failure_in_another_phase_is_not_the_gap() -> None:
+    judgement = judge_flow(make_result(make_failure(GUARD, phase="start")), [make_gap()], OLD)
+    assert judgement.verdict == "gap-changed"
+    assert judgement.reason.splitlines()[1] == "  phase: recorded generate, found start"
+
+
+def test_of_several_recorded_gaps_the_one_that_matches_is_it() -> None:
+    gaps = [make_gap("other", raises="KeyError"), make_gap()]
+    assert judge_flow(make_result(RECORDED), gaps, OLD).gap == "version-guard"
+
+
+def test_where_none_of_several_matches_the_nearest_is_named() -> None:
+    gaps = [make_gap("far", raises="KeyError", phase="start"), make_gap("near", phase="start")]
+    judgement = judge_flow(make_result(RECORDED), gaps, OLD)
+    assert (judgement.verdict, judgement.gap) == ("gap-changed", "near")
+    assert "phase: recorded start, found generate\n" in judgement.reason
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [("error", "failed"), ("crash", "crashed"), ("timeout", "timed-out")],
+)
+def test_a_failure_that_nothing_explains(outcome: Literal["error", "crash", "timeout"], verdict: Verdict) -> None:
+    failure = make_failure(outcome=outcome, phase="start", detail="killed by SIGSEGV")
+    assert judge_flow(make_result(failure), [], OLD) == Judgement(
+        verdict, f"{outcome} in phase 'start': killed by SIGSEGV"
+    )
+
+
+def test_an_unexplained_failure_names_the_gap_that_it_looks_like() -> None:
+    failure = make_failure(GUARD, phase="start")
+    assert judge_flow(make_result(failure), [make_gap()], NEW) == Judgement(
+        "failed",
+        "error in phase 'start'\n"
+        "ValueError: Ray version 2.43.0 is required, but found 2.35.0 (in EngineCore pid=71)\n"
+        "looks like version-guard, but: phase: recorded generate, found start",
+    )
+
+
+def test_a_recorded_failure_outside_its_conditions_is_not_known() -> None:
+    assert judge_flow(make_result(RECORDED), [make_gap()], NEW).reason.splitlines()[-1] == (
+        "looks like version-guard, but: its conditions (`when`) leave this pair out"
+    )
+
+
+def test_a_failure_without_ray_too_is_not_rays() -> None:
+    failure = make_failure(outcome="crash", phase="start", detail="killed by SIGKILL")
+    assert judge_flow(make_result(failure, control=CONTROL_ERROR), [], OLD) == Judgement(
+        "control-failed",
+        "it fails without Ray too, so the gap is not Ray's: error in phase 'start'\nMemoryError: no room",
+    )
+
+
+def test_a_failure_whose_control_works_is_rays() -> None:
+    assert judge_flow(make_result(RECORDED, control=CONTROL_OK), [], OLD).verdict == "failed"
+
+
+def test_a_gap_of_another_flow_counts_where_the_test_is_marked_with_it() -> None:
+    gap = make_gap(flows=("serve",))
+    assert judge_flow(make_result(RECORDED), [gap], OLD).verdict == "failed"
+    assert judge_flow(make_result(RECORDED), [gap], OLD, ["version-guard"]).verdict == "known-gap"
+    assert judge_flow(make_result(), [gap], OLD, ["version-guard"]).verdict == "gap-closed"
+
+
+def test_a_mark_does_not_outweigh_the_conditions() -> None:
+    assert judge_flow(make_result(RECORDED), [make_gap()], NEW, ["version-guard"]).verdict == "failed"
+
+
+def test_conditions_see_the_flows_device_and_executor() -> None:
+    gap = make_gap(when=Conditions(device="cuda", executor="ray-v2"))
+    matching = make_result(device="cuda", parameters={"executor": "ray-v2"})
+    assert applicable([gap], matching, OLD) == [gap]
+    assert applicable([gap], msgspec.structs.replace(matching, device="cpu"), OLD) == []
+    assert applicable([gap], msgspec.structs.replace(matching, parameters={"executor": "ray-v1"}), OLD) == []
+
+
+def test_gaps_may_come_from_an_iterator() -> None:
+    failure = make_failure(GUARD, phase="start")
+    assert "looks like version-guard" in judge_flow(make_result(failure), iter([make_gap()]), NEW).reason
+
+
+@pytest.mark.parametrize("process", ["", "driver"])
+def test_a_root_cause_in_the_flow_itself_is_not_placed(process: str) -> None:
+    failure = make_failure(ExceptionRecord(type="MemoryError", message="no room", process=process))
+    assert describe_failure(failure) == "error in phase 'generate'\nMemoryError: no room"
+
+
+def judge_own(
+    error: BaseException | None, *gaps: Gap, environment: Environment = OLD, parameters: dict[str, Any] | None = None
+) -> Judgement:
+    return judge_marked(error, ["version-guard"], gaps, environment, "cpu", parameters or {})
+
+
+def test_a_test_of_ones_own_that_works_passes() -> None:
+    assert judge_own(None, make_gap(), environment=NEW) == Judgement("passed")
+
+
+def test_a_test_of_ones_own_has_no_phases() -> None:
+    judgement = judge_own(ValueError("it is required, but found 2.35"), make_gap(phase="generate"))
+    assert judgement == Judgement("known-gap", "version-guard: vLLM refuses an old Ray", "version-guard")
+
+
+def test_a_test_of_ones_own_that_works_despite_its_gap_closes_it() -> None:
+    assert judge_own(None, make_gap()).verdict == "gap-closed"
+
+
+def test_a_test_of_ones_own_that_fails_differently_is_not_the_gap() -> None:
+    judgement = judge_own(KeyError("GPU"), make_gap(phase=None))
+    assert (judgement.verdict, judgement.gap) == ("gap-changed", "version-guard")
+    assert judgement.reason.endswith("\nerror in phase 'call'\nKeyError: 'GPU'")
+
+
+def test_a_test_of_ones_own_is_judged_by_its_own_gaps_only() -> None:
+    error = ValueError("it is required, but found 2.35")
+    assert judge_own(error, make_gap("another")) == Judgement("failed", "ValueError: it is required, but found 2.35")
+
+
+def test_a_test_of_ones_own_outside_the_conditions_just_fails() -> None:
+    gap = make_gap(when=Conditions(executor="ray-v1"))
+    error = ValueError("it is required, but found 2.35")
+    assert judge_own(error, gap, parameters={"executor": "ray-v2"}).verdict == "failed"
+    assert judge_own(error, gap, parameters={"executor": "ray-v1"}).verdict == "known-gap"
+
+
+def test_the_cause_of_what_a_test_raised_may_be_the_gap() -> None:
+    try:
+        try:
+            raise ValueError("it is required, but found 2.35")
+        except ValueError as cause:
+            raise RuntimeError("no engine") from cause
+    except RuntimeError as error:
+        raised = error
+    assert judge_own(raised, make_gap()).verdict == "known-gap"
+    assert judge_own(raised, environment=NEW) == Judgement("failed", "RuntimeError: no engine")
