@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_raycompat import hookspecs, markers, options
+from pytest_raycompat import hookspecs, options
 from pytest_raycompat.fixtures import free_port as free_port
 from pytest_raycompat.fixtures import make_ray_cluster as make_ray_cluster
 from pytest_raycompat.fixtures import ray_cluster as ray_cluster
 from pytest_raycompat.fixtures import run_flow as run_flow
 from pytest_raycompat.fixtures import tiny_model as tiny_model
-from pytest_raycompat.state import COLLECTOR, SESSION, session_of
+from pytest_raycompat.state import COLLECTOR, GAP_IDS, REQUIREMENTS, SESSION, session_of
 
 if TYPE_CHECKING:
     from pytest_raycompat.report.collector import Collector
 
+MARKERS = (
+    "ray_version(spec): run only where the Ray under test satisfies the PEP 440 specifier, such as '>=2.44.1'",
+    "vllm_version(spec): run only where the vLLM under test satisfies the PEP 440 specifier",
+    "gpus(n, min_memory_gb=None): run only where there are n GPUs, each with that much memory in GiB",
+    "nodes(n): run only where the Ray cluster has n nodes",
+    "known_gap(id): a failure that matches this recorded gap is expected; any other, and a pass, is not",
+)
+MARKER_NAMES = frozenset(signature.partition("(")[0] for signature in MARKERS)
 CLUSTER_FIXTURES = frozenset({"ray_cluster", "make_ray_cluster", "run_flow"})
-REQUIREMENTS: pytest.StashKey[list[markers.Requirement]] = pytest.StashKey()
-GAP_IDS: pytest.StashKey[Collection[str]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +41,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; read the options where one was given, so that a bad one ends the run at once."""
-    for signature in markers.SIGNATURES:
+    for signature in MARKERS:
         config.addinivalue_line("markers", signature)
     config.pluginmanager.register(Recorder(config), "raycompat-recorder")
     if options.any_given(config):
@@ -74,35 +80,11 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Check the arguments of our markers, all of them before any test runs."""
-    wrong = []
-    for item in items:
-        needs: list[markers.Requirement] = []
-        gaps: list[str] = []
-        for mark in item.iter_markers():
-            try:
-                requirement = markers.requirement_from(mark)
-                if requirement is not None:
-                    needs.append(requirement)
-                elif mark.name == "known_gap":
-                    gaps.append(check_gap(config, markers.gap_id_from(mark)))
-            except markers.MarkError as error:
-                path, line, _ = item.location
-                wrong.append(f"{path}:{(line or 0) + 1}: {error}")
-        if needs:
-            item.stash[REQUIREMENTS] = needs[::-1]  # as they are written, from top to bottom
-        if gaps:
-            item.stash[GAP_IDS] = gaps
-    if wrong:
-        raise pytest.UsageError("\n".join(dict.fromkeys(wrong)))
+    marked = [(item, marks) for item in items if (marks := [m for m in item.iter_markers() if m.name in MARKER_NAMES])]
+    if marked:
+        from pytest_raycompat.wiring import read_markers
 
-
-def check_gap(config: pytest.Config, identifier: str) -> str:
-    """Return ``identifier`` if there is such a gap; a :class:`~pytest_raycompat.markers.MarkError` if not."""
-    known = [gap.id for gap in session_of(config).gaps]
-    if identifier not in known:
-        listed = ", ".join(sorted(known))
-        raise markers.MarkError(f"@pytest.mark.known_gap({identifier!r}): there is no such gap; there are {listed}")
-    return identifier
+        read_markers(config, marked)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

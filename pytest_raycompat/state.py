@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from pytest_raycompat.options import read_options
 
 if TYPE_CHECKING:
+    from pytest_raycompat.markers import Requirement
     from pytest_raycompat.records import FlowResult
     from pytest_raycompat.report.collector import Collector
     from pytest_raycompat.session import Session
@@ -17,6 +19,10 @@ SESSION: pytest.StashKey[Session] = pytest.StashKey()
 COLLECTOR: pytest.StashKey[Collector] = pytest.StashKey()
 FLOWS: pytest.StashKey[list[FlowResult]] = pytest.StashKey()
 """The flows that one test ran, in order."""
+REQUIREMENTS: pytest.StashKey[list[Requirement]] = pytest.StashKey()
+"""What a test needs, as its markers say, in the order in which they are written."""
+GAP_IDS: pytest.StashKey[Collection[str]] = pytest.StashKey()
+"""The gaps that a test is marked with."""
 
 
 def session_of(config: pytest.Config) -> Session:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
 from pytest_raycompat.environment import EnvironmentProblem
 from pytest_raycompat.fixtures import FlowFailed
 from pytest_raycompat.judgement import Judgement, judge_flow, judge_marked
-from pytest_raycompat.markers import Requirement, unmet_needs
+from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
 from pytest_raycompat.records import RED
 from pytest_raycompat.report import terminal
 from pytest_raycompat.report.collector import Collector, record_of
 from pytest_raycompat.session import Session
-from pytest_raycompat.state import FLOWS, session_of
+from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, session_of
 
 
 def check_cluster(config: pytest.Config, session: Session) -> None:
@@ -39,6 +39,47 @@ def check_cluster(config: pytest.Config, session: Session) -> None:
         raise pytest.UsageError(f"--raycompat-python: {error}") from None
     except ClusterError as error:
         raise pytest.UsageError(f"{option}: {error}") from None
+
+
+def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list[pytest.Mark]]]) -> None:
+    """Note what each test needs and is marked with.
+
+    Raises:
+        pytest.UsageError: markers have arguments that are not right; names each with file and line.
+    """
+    wrong: dict[str, None] = {}
+    for item, marks in marked:
+        needs: list[Requirement] = []
+        gaps: list[str] = []
+        for mark in reversed(marks):  # as they are written, from top to bottom
+            try:
+                requirement = requirement_from(mark)
+                if requirement is not None:
+                    needs.append(requirement)
+                else:
+                    gaps.append(known_gap_of(config, mark))
+            except MarkError as error:
+                path, line, _ = item.location
+                wrong[f"{path}:{(line or 0) + 1}: {error}"] = None
+        if needs:
+            item.stash[REQUIREMENTS] = needs
+        if gaps:
+            item.stash[GAP_IDS] = gaps
+    if wrong:
+        raise pytest.UsageError("\n".join(wrong))
+
+
+def known_gap_of(config: pytest.Config, mark: pytest.Mark) -> str:
+    """Return the id that a ``known_gap`` marker names.
+
+    Raises:
+        MarkError: there is no such gap.
+    """
+    identifier = gap_id_from(mark)
+    known = sorted(gap.id for gap in session_of(config).gaps)
+    if identifier not in known:
+        raise MarkError(f"@pytest.mark.known_gap({identifier!r}): there is no such gap; there are {', '.join(known)}")
+    return identifier
 
 
 def skip_unless_met(item: pytest.Item, needs: list[Requirement]) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +14,8 @@ import pytest
 from pytest_raycompat.environment import child_environment, stage_package
 from pytest_raycompat.flows.registry import Flow
 from pytest_raycompat.flows.runner import FlowRunner
-from pytest_raycompat.processes.children import Children
+from pytest_raycompat.processes.children import Child, Children
 from pytest_raycompat.records import FlowResult
-
-import sys  # isort: skip
 
 HEAD = """
 import argparse, os, signal, subprocess, sys, time
@@ -24,6 +24,12 @@ from pytest_raycompat.flows.reporting import Reporter, run_program
 TAIL = """
 sys.exit(run_program("tiny", {}, body))
 """
+
+
+phase_lost = pytest.mark.xfail(
+    strict=True,
+    reason="bug: `over` is entered before the end is judged, so the phase of the failure is lost (runner.py)",
+)
 
 
 @dataclasses.dataclass
@@ -57,7 +63,7 @@ class Lab:
 
 
 @pytest.fixture
-def lab(children: Children, tmp_path: Path) -> Iterator[Lab]:
+def lab(children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     folders = {name: tmp_path / name for name in ("modules", "logs", "home", "stage")}
     for folder in folders.values():
         folder.mkdir()
@@ -75,7 +81,20 @@ def lab(children: Children, tmp_path: Path) -> Iterator[Lab]:
         log_folder=folders["logs"],
         progress=lambda phase, seconds, left: shown.append((phase, seconds, left)),
     )
+    started = []
+    start = children.start
+
+    def start_and_note(*arguments: Any, **options: Any) -> Child:
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(children, "start", start_and_note)
     yield Lab(runner, folders["modules"], environment, shown)
+    for child in started:
+        child.process.wait(20)
+        for stream in (child.process.stdin, child.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
 
 
 def test_a_flow_that_works(lab: Lab) -> None:
@@ -89,7 +108,6 @@ def test_a_flow_that_works(lab: Lab) -> None:
         size=1,
         model="a/b c",
     )
-    assert dataclasses.is_dataclass(lab)
     assert (result.outcome, result.phase, result.failure) == ("ok", "over", None)
     assert (result.outputs, result.evidence) == ({"tokens": [1, 2]}, {"platform": "cpu"})
     assert (result.flow, result.parameters) == ("tiny", {"size": 1, "model": "a/b c"})
@@ -164,6 +182,7 @@ CRASHES = {
 }
 
 
+@phase_lost
 @pytest.mark.parametrize(("ending", "detail"), CRASHES.values(), ids=CRASHES)
 def test_a_process_that_dies_is_a_crash(lab: Lab, ending: str, detail: str) -> None:
     result = lab.run(f"reporter.phase('start')\n{ending}")
@@ -190,6 +209,7 @@ def test_what_another_process_said_last_is_the_chain_of_a_crash(lab: Lab) -> Non
     assert [(one.type, one.process) for one in result.failure.chain] == [("MemoryError", "EngineCore pid=71")]
 
 
+@phase_lost
 def test_a_flow_that_cannot_start_is_a_crash(lab: Lab) -> None:
     result = lab.run("", program="import no_such_module_anywhere")
     assert (result.outcome, result.phase) == ("crash", "launch")
@@ -198,6 +218,7 @@ def test_a_flow_that_cannot_start_is_a_crash(lab: Lab) -> None:
     assert "ModuleNotFoundError: No module named 'no_such_module_anywhere'" in lab.log(result)
 
 
+@phase_lost
 def test_failing_after_all_was_done_is_a_crash(lab: Lab) -> None:
     result = lab.run("import atexit\natexit.register(os._exit, 5)")
     assert (result.outcome, result.phase) == ("crash", "exit")
@@ -205,6 +226,7 @@ def test_failing_after_all_was_done_is_a_crash(lab: Lab) -> None:
     assert result.failure.detail == "its process ended in phase 'exit': exit status 5"
 
 
+@phase_lost
 def test_a_flow_that_hangs_is_ended_at_its_deadline(lab: Lab, is_alive: Callable[[int], bool]) -> None:
     began = time.monotonic()
     result = lab.run(
@@ -241,20 +263,24 @@ def test_a_flow_that_does_not_want_to_end_is_killed(
     assert not is_alive(result.evidence["pid"])
 
 
-def test_a_flow_that_hangs_when_all_was_done_is_ended(lab: Lab) -> None:
-    result = lab.run("import atexit\natexit.register(time.sleep, 60)", deadline_s=1.5)
-    assert (result.outcome, result.phase) == ("timeout", "exit")
-    assert result.failure is not None
-    assert result.failure.detail == "still in phase 'exit' after 2 s; its stacks are at the end of the log"
-
-
-@pytest.mark.xfail(strict=True, reason="bug: EXIT_LIMIT_S counts from the end of the events only (runner.py)")
-def test_a_flow_that_hangs_when_all_was_done_need_not_be_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@phase_lost
+def test_a_flow_that_hangs_when_all_was_done_is_not_waited_for_long(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_raycompat.flows.runner.EXIT_LIMIT_S", 0.5)
     began = time.monotonic()
-    result = lab.run("import atexit\natexit.register(time.sleep, 60)", deadline_s=5)
+    result = lab.run("import atexit\natexit.register(time.sleep, 60)", deadline_s=50)
+    assert time.monotonic() - began < 15
     assert (result.outcome, result.phase) == ("timeout", "exit")
-    assert time.monotonic() - began < 4.5
+    assert result.failure is not None
+    assert result.failure.detail.startswith("still in phase 'exit' after ")
+
+
+@pytest.mark.xfail(strict=True, reason="bug: its stacks are not asked for, though `detail` says so (runner.py)")
+def test_the_stacks_of_a_flow_that_hangs_when_all_was_done_are_in_the_log(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_raycompat.flows.runner.EXIT_LIMIT_S", 0.5)
+    result = lab.run("import atexit\natexit.register(time.sleep, 60)", deadline_s=50)
+    assert "(most recent call first):" in lab.log(result)
 
 
 def test_what_a_flow_leaves_behind_is_ended(lab: Lab, is_alive: Callable[[int], bool]) -> None:
@@ -306,8 +332,9 @@ def test_numbers_that_json_does_not_have(lab: Lab) -> None:
     assert lab.run("reporter.output('logprob', float('-inf'))").outcome == "ok"
 
 
+@phase_lost
 def test_a_line_without_an_end_is_no_event(lab: Lab) -> None:
-    result = lab.run("", program="import os; os.write(1, b'{\"event\": \"done\", \"at\": 0}')")
+    result = lab.run("", program='import os; os.write(1, b\'{"event": "done", "at": 0}\')')
     assert (result.outcome, result.phase) == ("crash", "launch")
 
 

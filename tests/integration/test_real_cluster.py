@@ -62,7 +62,7 @@ CONFTEST = """
 import atexit
 import os
 
-atexit.register(lambda: print("left set:", sorted(name for name in os.environ if name.startswith("RAY_"))))
+atexit.register(lambda: print("left set:", sorted(name for name in os.environ if name.startswith("RAY_AUTH"))))
 """
 
 
@@ -109,7 +109,7 @@ def test_inner(ray_cluster, how, tmp_path):
     inner = tmp_path / "test_inner.py"
     inner.write_text("def test_it(ray_cluster):\\n    assert not ray_cluster.owned and ray_cluster.gpus == 1\\n")
     environment = {{**os.environ, **{{k: v for k, v in ray_cluster.environment.items() if k.startswith("RAY_")}}}}
-    command = [{sys.executable!r}, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(inner)]
+    command = [{sys.executable!r}, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={{tmp_path}}", inner]
     finished = subprocess.run(
         [*command, how.replace("ADDRESS", ray_cluster.address)], env=environment, capture_output=True, text=True
     )
