@@ -13,20 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from pytest_raycompat.cli import Console
 from pytest_raycompat.cluster.protocol import NodeShape
 from pytest_raycompat.processes.children import Children, free_port
 from pytest_raycompat.session import Session
 from pytest_raycompat.settings import Settings
-
-
-class Silent:
-    """Shows nothing."""
-
-    def show(self, title: str, phase: str, seconds: float, left: float) -> None:
-        """Show nothing."""
-
-    def clear(self) -> None:
-        """Show nothing."""
 
 
 def ours(session: Session) -> float:
@@ -57,7 +48,7 @@ def main() -> None:
     """Run the benchmark."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with tempfile.TemporaryDirectory(prefix="rb-") as name:
-        session = Session(Settings.read(root=Path(name), cluster="local"), (), Silent())
+        session = Session(Settings.read(root=Path(name), cluster="local"), (), Console())
         try:
             folders = (Path(name, str(index)) for index in range(runs))
             pairs = [(ours(session), bare(session.children, folder)) for folder in folders]

@@ -14,8 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cluster_start import Silent
-
+from pytest_raycompat.cli import Console
 from pytest_raycompat.flows.generate import PROMPTS, QUICKSTART_PROMPTS
 from pytest_raycompat.gaps import BUILTIN_FOLDER, load_gaps
 from pytest_raycompat.session import Session
@@ -75,7 +74,7 @@ def main() -> None:
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     with tempfile.TemporaryDirectory(prefix="rb-") as name:
         settings = Settings.read(root=Path(name), cluster="local")
-        session = Session(settings, load_gaps([BUILTIN_FOLDER]), Silent())
+        session = Session(settings, load_gaps([BUILTIN_FOLDER]), Console())
         try:
             bare(session, executor)  # not counted: vLLM's cache and the page cache are filled
             pairs = [(flow(session, executor), bare(session, executor)) for _ in range(runs)]
