@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pytest_raycompat import options
 from pytest_raycompat.cluster.protocol import ClusterError
@@ -40,16 +40,27 @@ class Console:
         self._said = None
 
 
+class Parser(argparse.ArgumentParser):
+    """Ends with pytest's own exit status where the command line is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong."""
+        self.exit(USAGE_ERROR, f"{self.format_usage()}{self.prog}: {message}\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Declare the command line."""
-    parser = argparse.ArgumentParser(prog="raycompat", description="Real vLLM-on-Ray flows, without pytest.")
+    parser = Parser(prog="raycompat", description="Real vLLM-on-Ray flows, without pytest.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run one flow and say how it ended", epilog=f"flows: {', '.join(FLOWS)}")
+    run = commands.add_parser(
+        "run",
+        help="run one flow and say how it ended",
+        epilog=f"flows: {', '.join(FLOWS)}; their options follow after --",
+    )
     run.add_argument("flow", help="name of a flow, or a module of your own")
     for option, metavar, help_text in options.TEXTS:
         run.add_argument(option, dest=options.name_of(option), metavar=metavar, help=help_text)
     run.add_argument("--raycompat-gaps", action="append", metavar="PATH", default=[], help=options.GAPS_HELP)
-    run.add_argument("parameters", nargs="*", metavar="-- FLOW-OPTIONS", help="options of the flow itself")
     run.set_defaults(command=run_flow)
     return parser
 
@@ -61,13 +72,14 @@ def read_parameters(words: Sequence[str]) -> dict[str, Any]:
         SettingsError: a word is neither an option nor the value of one.
     """
     parameters: dict[str, Any] = {}
-    left = [part for word in words for part in word.split("=", 1)] if words else []
+    left = list(words)
     while left:
-        option = left.pop(0)
+        option, equals, value = left.pop(0).partition("=")
         if not option.startswith("--"):
             raise SettingsError(f"{option!r} is not an option of the flow: write --name value")
-        has_value = bool(left) and not left[0].startswith("--")
-        parameters[option[2:].replace("-", "_")] = read_value(left.pop(0)) if has_value else True
+        if not equals and left and not left[0].startswith("--"):
+            equals, value = "=", left.pop(0)
+        parameters[option[2:].replace("-", "_")] = read_value(value) if equals else True
     return parameters
 
 
@@ -111,7 +123,10 @@ def print_result(result: FlowResult) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    arguments = build_parser().parse_args(words)
+    words = sys.argv[1:] if words is None else list(words)
+    end = words.index("--") if "--" in words else len(words)
+    arguments = build_parser().parse_args(words[:end])
+    arguments.parameters = words[end + 1 :]
     try:
         return int(arguments.command(arguments))
     except (SettingsError, GapFileError, EnvironmentProblem, NeedsNotMet, ClusterError, ValueError) as error:

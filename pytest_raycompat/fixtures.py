@@ -16,9 +16,10 @@ NO_CLUSTER = "no Ray cluster: run pytest with --ray-cluster=auto"
 class FlowFailed(Exception):
     """A flow did not end ``ok``; carries what it did, for the verdict."""
 
-    def __init__(self, result: Any) -> None:
+    def __init__(self, result: Any, *, is_control: bool) -> None:
         super().__init__(f"{result.flow} ended with {result.outcome} in phase {result.phase!r}")
         self.result = result
+        self.is_control = is_control
 
 
 class RunFlow(Protocol):
@@ -42,12 +43,12 @@ class _RunFlow:
         self._flows = request.node.stash.setdefault(FLOWS, [])
 
     def __call__(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        return self._finish(lambda: self._session.run_flow(flow, parameters, deadline_s))
+        return self._finish(lambda: self._session.run_flow(flow, parameters, deadline_s), is_control=False)
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        return self._finish(lambda: self._session.run_control(flow, parameters, deadline_s))
+        return self._finish(lambda: self._session.run_control(flow, parameters, deadline_s), is_control=True)
 
-    def _finish(self, run: Callable[[], Any]) -> Any:
+    def _finish(self, run: Callable[[], Any], *, is_control: bool) -> Any:
         from pytest_raycompat.session import NeedsNotMet
 
         try:
@@ -56,7 +57,7 @@ class _RunFlow:
             pytest.skip(str(error))
         self._flows.append(result)
         if result.failure is not None:
-            raise FlowFailed(result)
+            raise FlowFailed(result, is_control=is_control)
         return result
 
 
@@ -69,7 +70,9 @@ def ray_cluster(request: pytest.FixtureRequest) -> Any:
     session = session_of(request.config)
     if not session.settings.active:
         pytest.skip(NO_CLUSTER)
-    return session.clusters.get()
+    from pytest_raycompat.cluster.provider import CurrentCluster
+
+    return CurrentCluster(session.clusters)
 
 
 @pytest.fixture

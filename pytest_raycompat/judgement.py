@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from pytest_raycompat.flows.proof import runs_on_ray
 from pytest_raycompat.flows.reporting import describe_chain
 from pytest_raycompat.gaps import Gap, applies, mismatches, nearest
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
@@ -27,11 +28,16 @@ class Judgement:
 def applicable(
     gaps: Iterable[Gap], result: FlowResult, environment: Environment, marked: Collection[str] = ()
 ) -> list[Gap]:
-    """List the gaps that are recorded for what ran: by their flows, or because the test is marked with their id."""
+    """List the gaps that are recorded for what ran: by their flows, or because the test is marked with their id.
+
+    A control is without Ray, so a gap is about it only if it names its executor.
+    """
+    on_ray = runs_on_ray(result.parameters)
     return [
         gap
         for gap in gaps
-        if applies(
+        if (on_ray or gap.when.executor is not None or gap.id in marked)
+        and applies(
             gap,
             flow=gap.flows[0] if gap.id in marked else result.flow,
             parameters=result.parameters,
@@ -73,7 +79,13 @@ def judge_marked(
         gap
         for gap in gaps
         if gap.id in marked
-        and applies(gap, flow=gap.flows[0], parameters=parameters, environment=environment, device=device)
+        and applies(
+            gap,
+            flow=gap.flows[0],
+            parameters={"executor": gap.when.executor, **parameters},  # the mark says what the test does not
+            environment=environment,
+            device=device,
+        )
     ]
     if error is None:
         return closed(recorded, describe_pair(environment)) if recorded else Judgement("passed")

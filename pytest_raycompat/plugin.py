@@ -135,10 +135,10 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the reports."""
     if COLLECTOR in session.config.stash:
-        session.config.stash[COLLECTOR].write(finished=True)
+        session.config.stash[COLLECTOR].write(finished=exitstatus != pytest.ExitCode.INTERRUPTED)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

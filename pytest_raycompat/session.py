@@ -97,8 +97,9 @@ class Session:
     @cached_property
     def log_folder(self) -> Path:
         """Where logs stay after the run; git does not see them."""
-        logs = self._kept_folder / "logs"
-        logs.mkdir(exist_ok=True)
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # each worker numbers its logs by itself
+        logs = self._kept_folder / "logs" / worker
+        logs.mkdir(parents=True, exist_ok=True)
         return logs
 
     @cached_property
@@ -198,6 +199,8 @@ class Session:
             ValueError: there is no such flow.
         """
         flow = find_flow(name)
+        if flow.needs_vllm and "executor" not in parameters and self.environment.default_executor is not None:
+            parameters = {"executor": self.environment.default_executor, **parameters}
         key = f"{flow.name} {sorted(parameters.items())}"
         if key in self._results and not fresh:
             return self._results[key]
@@ -209,7 +212,7 @@ class Session:
         if on_ray and result.failure is not None:
             self.clusters.distrust(f"{flow.name} ended with {result.outcome}")
             if not applicable(self.gaps, result, self.environment):
-                result = with_control(result, self.run_control(name, parameters, deadline_s))
+                result = self._with_control(result, name, parameters, deadline_s)
         self._results[key] = result
         return result
 
@@ -221,6 +224,15 @@ class Session:
         """
         executor = "mp" if proof.ranks(parameters) > 1 else "uni"
         return self.run_flow(name, {**parameters, "executor": executor}, deadline_s)
+
+    def _with_control(
+        self, result: FlowResult, name: str, parameters: Mapping[str, Any], deadline_s: float | None
+    ) -> FlowResult:
+        try:
+            control = self.run_control(name, parameters, deadline_s)
+        except NeedsNotMet:  # a control needs GPUs of this machine, which a cluster elsewhere does not
+            return result
+        return msgspec.structs.replace(result, control=control)
 
     def _run(
         self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, deadline_s: float | None
@@ -296,11 +308,6 @@ class Session:
         self.children.close()
         if self._shown is not None:
             self._shown.restore()
-
-
-def with_control(result: FlowResult, control: FlowResult) -> FlowResult:
-    """Return ``result`` with its control."""
-    return msgspec.structs.replace(result, control=control)
 
 
 def git_revision(folder: Path) -> str | None:

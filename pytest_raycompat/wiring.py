@@ -13,11 +13,12 @@ import pytest
 from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
 from pytest_raycompat.environment import EnvironmentProblem
 from pytest_raycompat.fixtures import FlowFailed
-from pytest_raycompat.judgement import Judgement, judge_flow, judge_marked
+from pytest_raycompat.judgement import Judgement, describe_failure, judge_flow, judge_marked
 from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
 from pytest_raycompat.records import RED
 from pytest_raycompat.report import terminal
 from pytest_raycompat.report.collector import Collector, record_of
+from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.session import Session
 from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, session_of
 
@@ -29,6 +30,8 @@ def check_cluster(config: pytest.Config, session: Session) -> None:
         pytest.UsageError: it cannot; names the option and says why.
     """
     option = f"--ray-cluster={config.getoption('ray_cluster') or config.getini('ray_cluster')}"
+    if session.settings.device == "cuda" and session.settings.cluster.kind != "address" and not session.visible_gpus:
+        raise pytest.UsageError("--raycompat-device=cuda: no NVIDIA GPU is visible here; write cpu or auto")
     try:
         provider = session.clusters
         distributes = bool(getattr(config.option, "numprocesses", None))
@@ -100,23 +103,28 @@ def judge_test(
     flows = item.stash.get(FLOWS, [])
     record = record_of(item.nodeid, judgement, call.duration, flows)
     report.raycompat = msgspec.to_builtins(record)  # type: ignore[attr-defined]  # pytest passes attributes on
-    if judgement.verdict == "known-gap":
+    apply_verdict(report, judgement, record)
+
+
+def apply_verdict(report: pytest.TestReport, judgement: Judgement, record: TestRecord) -> None:
+    """Make pytest's outcome follow from the verdict."""
+    was_failed = report.failed
+    if judgement.verdict == "passed":
+        report.outcome, report.longrepr = "passed", None
+    elif judgement.verdict == "known-gap":
         report.outcome = "skipped"
         report.wasxfail = f"known gap {judgement.reason.splitlines()[0]}"
     elif judgement.verdict in RED:
         report.outcome = "failed"
-        text = f"{judgement.verdict}: {judgement.reason}"
-        if record.flow is None and report.longrepr is not None and judgement.verdict in ("failed", "infra"):
-            return  # a test of the user's own: pytest's own account of it is the better one
-        if record.outcome == "ok" and judgement.verdict == "failed":
-            return  # the flow did its work, an assertion of the test failed: pytest shows it
-        report.longrepr = "\n".join(
-            [
-                text,
-                *(f"log: {log}" for log in record.logs),
-                *([f"reproduce: {record.reproduce}"] if record.reproduce else []),
-            ]
-        )
+        # where no flow failed, pytest's own account of the test is the better one
+        if not was_failed or record.outcome not in (None, "ok"):
+            report.longrepr = "\n".join(
+                [
+                    f"{judgement.verdict}: {judgement.reason}",
+                    *(f"log: {log}" for log in record.logs),
+                    *([f"reproduce: {record.reproduce}"] if record.reproduce else []),
+                ]
+            )
 
 
 def judgement_on(
@@ -133,11 +141,13 @@ def judgement_on(
     session = session_of(item.config)
     flows = item.stash.get(FLOWS, [])
     if isinstance(error, FlowFailed):
-        if error.result.nodes == 0 and len(flows) > 1:
-            return Judgement("control-failed", f"its control failed: {one_line(error)}")
+        if error.is_control:
+            return Judgement("control-failed", f"its control failed: {describe_failure(error.result.failure)}")
         return judge_flow(error.result, session.gaps, session.environment, marked)
     if isinstance(error, ClusterError | ObserverError):
         return Judgement("infra", str(error))
+    if error is None and report.failed:  # a strict xfail that passed
+        return Judgement("failed", str(report.longrepr))
     if error is None:
         for flow in flows:
             judgement = judge_flow(flow, session.gaps, session.environment, marked)

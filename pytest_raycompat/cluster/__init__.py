@@ -1,6 +1,4 @@
-"""Ray clusters: what one is to the rest of the plugin, and one module for each way to have one."""
+"""Ray clusters: what one is to the rest of the plugin, and one module for each way to have one.
 
-from pytest_raycompat.cluster.protocol import ClusterError as ClusterError
-from pytest_raycompat.cluster.protocol import Node as Node
-from pytest_raycompat.cluster.protocol import NodeShape as NodeShape
-from pytest_raycompat.cluster.protocol import RayCluster as RayCluster
+Nothing is imported here: the observer runs in the environment under test, which has none of our dependencies.
+"""

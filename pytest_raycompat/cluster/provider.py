@@ -9,7 +9,8 @@ from typing import Literal
 
 from pytest_raycompat.cluster.attached import AttachedCluster
 from pytest_raycompat.cluster.local import LocalCluster, accepts
-from pytest_raycompat.cluster.protocol import ClusterError, NodeShape, RayCluster
+from pytest_raycompat.cluster.observation import Observer
+from pytest_raycompat.cluster.protocol import ClusterError, Node, NodeShape, RayCluster
 from pytest_raycompat.cluster.spec import ClusterSpec, parse_cluster_spec
 from pytest_raycompat.environment import describe_versions
 from pytest_raycompat.gpus import Gpu
@@ -136,14 +137,20 @@ class ClusterProvider:
         Raises:
             ClusterError: it cannot be had; says why.
         """
-        if self._current is not None and self._distrusted is not None and self._current.owned:
-            self._current.keep_logs("cluster-after-failure")
-            self._current.close()
-            self._current = None
+        if self._distrusted is not None and self._current is not None and self._current.owned:
+            self._end_current()
         self._distrusted = None
         if self._current is None:
             self._current = self._attach() if self.spec.kind == "address" else self.start(self._shape)
         return self._current
+
+    def _end_current(self) -> None:
+        if self._current is None:
+            return
+        if self._distrusted is not None:
+            self._current.keep_logs("cluster-after-failure")
+        self._current.close()
+        self._current = None
 
     def distrust(self, reason: str) -> None:
         """Give the next flow a fresh cluster, if this one is ours.
@@ -203,7 +210,55 @@ class ClusterProvider:
 
     def close(self) -> None:
         """End what this run started."""
-        for cluster in [*self._further, *([self._current] if self._current else [])]:
+        for cluster in self._further:
             cluster.close()
         self._further.clear()
-        self._current = None
+        self._end_current()
+
+
+class CurrentCluster:
+    """The run's cluster as a fixture may keep it: whichever it is by now, after a failed flow a fresh one."""
+
+    def __init__(self, provider: ClusterProvider) -> None:
+        self._provider = provider
+        provider.get()
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT`` of its GCS."""
+        return self._provider.get().address
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that are alive, the head first."""
+        return self._provider.get().nodes
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs the nodes declare together."""
+        return self._provider.get().gpus
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables with which a process reaches it."""
+        return self._provider.get().environment
+
+    @property
+    def owned(self) -> bool:
+        """Whether this run started it."""
+        return self._provider.get().owned
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What its GPUs are."""
+        return self._provider.get().device
+
+    @property
+    def observer(self) -> Observer:
+        """What looks at it from outside the flows."""
+        return self._provider.get().observer
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about it."""
+        return self._provider.get().notes

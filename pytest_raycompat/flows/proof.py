@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 EXECUTOR_CLASSES: Mapping[str, tuple[str, ...]] = {
@@ -25,16 +25,13 @@ def runs_on_ray(parameters: Mapping[str, Any]) -> bool:
     return str(parameters.get("executor", "")).startswith("ray")
 
 
-def missing_proof(
-    parameters: Mapping[str, Any], evidence: Mapping[str, Any], nodes: Collection[str]
-) -> tuple[str, ...]:
-    """Say what is missing from ``evidence`` to prove that the engine's ranks were live actors on ``nodes``.
+def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what is missing from ``evidence`` to prove that the engine's ranks were live actors on the cluster.
 
     Args:
         parameters: of the flow.
         evidence: ``executor_class`` and ``workers`` as the engine tells them, ``actors`` as Ray tells them while the
-            engine was up, ``free_gpus_during`` and ``gpus_in_cluster``.
-        nodes: ids of the cluster's nodes.
+            engine was up, ``nodes`` of the cluster, ``free_gpus_before`` and ``free_gpus_during``.
     """
     executor = str(parameters["executor"])
     missing = []
@@ -52,9 +49,9 @@ def missing_proof(
             missing.append(f"rank {worker['rank']} (pid {worker['pid']}) is not a live actor of this engine in Ray")
         elif actor["class_name"] not in WORKER_CLASSES[executor]:
             missing.append(f"rank {worker['rank']} is an actor of class {actor['class_name']}")
-        elif actor["node_id"] not in nodes:
+        elif actor["node_id"] not in evidence.get("nodes", ()):
             missing.append(f"rank {worker['rank']} is on node {actor['node_id']}, which is not one of the cluster's")
-    held = evidence.get("gpus_in_cluster", 0) - evidence.get("free_gpus_during", 0)
+    held = evidence.get("free_gpus_before", 0) - evidence.get("free_gpus_during", 0)
     if held < len(wanted):
         missing.append(f"{held:g} GPUs were held in Ray, not {len(wanted)}")
     return tuple(missing)

@@ -102,6 +102,8 @@ class FlowRunner:
                 command, environment=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream
             )
         observed = Observed()
+        if cluster is not None:
+            observed.evidence.update(look_before(cluster))
         try:
             timed_out, status = self._watch(child, observed, cluster, began + deadline_s)
         finally:
@@ -109,9 +111,9 @@ class FlowRunner:
         if cluster is not None:
             observed.evidence.update(await_release(cluster, child.pid))
         self._children.reclaim_shared_memory()
+        failure = judge_end(observed, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
         observed.timings["total"] = round(time.monotonic() - began, 3)
-        failure = judge_end(observed, parameters, cluster, timed_out, status, deadline_s, log)
         outcome: Outcome = "ok" if failure is None else failure.outcome
         return FlowResult(
             flow=flow.name,
@@ -190,6 +192,16 @@ def belongs_to(driver_pid: int, session: int) -> bool:
         return False
 
 
+def look_before(cluster: RayCluster) -> dict[str, Any]:
+    """Note what the cluster is like before the flow's engine is up."""
+    nodes = [node for node in cluster.observer.nodes() if node.alive]
+    return {
+        "nodes": [node.node_id for node in nodes],
+        "gpus_in_cluster": sum(node.gpus for node in nodes),
+        "free_gpus_before": sum(node.free_gpus for node in nodes),
+    }
+
+
 def look_at(cluster: RayCluster, session: int) -> dict[str, Any]:
     """Ask Ray, while the flow's engine is up, which actors it has and which GPUs are held."""
     actors = [actor for actor in cluster.observer.actors() if belongs_to(actor.driver_pid, session)]
@@ -197,7 +209,6 @@ def look_at(cluster: RayCluster, session: int) -> dict[str, Any]:
     return {
         "actors": msgspec.to_builtins(actors),
         "jobs": sorted({actor.job_id for actor in actors}),
-        "gpus_in_cluster": sum(node.gpus for node in nodes),
         "free_gpus_during": sum(node.free_gpus for node in nodes),
     }
 
@@ -244,8 +255,8 @@ def judge_end(
     if not observed.finished or status != 0:
         detail = f"its process ended in phase {observed.phase!r}: {describe_exit(status)}"
         return Failure(outcome="crash", phase=phase, chain=root_first(text, ()), detail=detail)
-    if cluster is not None and proof.runs_on_ray(parameters):
-        problems = list(proof.missing_proof(parameters, observed.evidence, {node.node_id for node in cluster.nodes}))
+    if cluster is not None and parameters.get("executor") in proof.EXECUTOR_CLASSES:
+        problems = list(proof.missing_proof(parameters, observed.evidence))
         if "not_released" in observed.evidence:
             problems.append(f"not released: {observed.evidence['not_released']}")
         if problems:

@@ -385,9 +385,3 @@ def test_progress_is_told_with_the_phase_and_what_is_left(lab: Lab) -> None:
     assert all(0 <= seconds < 20 and 0 < left <= 20 for _, seconds, left in lab.shown)
     lefts = [left for _, _, left in lab.shown]
     assert lefts == sorted(lefts, reverse=True)
-
-
-def test_an_interpreter_that_is_gone_is_not_the_flows_failure(lab: Lab) -> None:
-    lab.runner._python = "/nowhere/python"
-    with pytest.raises(FileNotFoundError):
-        lab.run("pass")

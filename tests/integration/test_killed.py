@@ -151,4 +151,4 @@ def test_nothing_stays(
 
     report = (tmp_path / ".raycompat" / "report.json").read_text()
     assert '"id": "test_it.py::test_never_reached"' in report
-    assert '"finished": true' in report if number is signal.SIGINT else '"finished": false' in report
+    assert '"finished": false' in report
