@@ -59,6 +59,7 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "ray": version_of("ray"),
+        "ray_client": version_of("grpcio") is not None,
         "vllm": vllm_version,
         "torch": version_of("torch"),
         "vllm_build": None if vllm_version is None else ("cpu" if is_cpu else "accelerator"),

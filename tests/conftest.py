@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -79,6 +80,29 @@ def make_program(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def with_flows(
+    pytester: pytest.Pytester, make_interpreter: Callable[..., Path]
+) -> Callable[[Mapping[str, str]], list[str]]:
+    """Write flows of a test's own, by their bodies, and return the options with which they run.
+
+    They name no executor, so no cluster starts, and an environment with Ray's metadata alone will do for them.
+    """
+
+    def write(bodies: Mapping[str, str]) -> list[str]:
+        package = pytester.mkpydir("corp_flows")
+        for name, body in bodies.items():
+            (package / f"{name}.py").write_text(
+                "import os, sys, time\n"
+                "from pytest_raycompat.flows.reporting import run_program\n"
+                f"def body(reporter):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+                f"sys.exit(run_program({name!r}, {{}}, body))\n"
+            )
+        return ["--ray-cluster=local", f"--raycompat-python={make_interpreter({'ray': '2.60.0'})}"]
+
+    return write
 
 
 @pytest.fixture

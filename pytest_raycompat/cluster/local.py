@@ -38,6 +38,7 @@ class LocalCluster:
         children: starts and ends the processes.
         python: interpreter of the environment under test.
         ray: its Ray's version.
+        ray_client: whether it has Ray's client server, which starts with the head and so needs a port of its own.
         shape: the nodes, the head first.
         device: what stands behind the declared GPUs.
         environment: base environment of the Ray processes.
@@ -58,6 +59,7 @@ class LocalCluster:
         *,
         python: str,
         ray: str,
+        ray_client: bool,
         shape: Sequence[NodeShape],
         device: Literal["cpu", "cuda"],
         environment: Mapping[str, str],
@@ -69,6 +71,7 @@ class LocalCluster:
         self._children = children
         self._python = python
         self._ray = ray
+        self._ray_client = ray_client
         self._shape = tuple(shape)
         self.device = device
         self._gpu_ids = list(gpu_ids)
@@ -114,9 +117,10 @@ class LocalCluster:
             f"--temp-dir={self._folder / 'ray'}",
             "--include-dashboard=false",
             f"--dashboard-host={host}",
-            f"--ray-client-server-port={free_port()}",
             "--disable-usage-stats",
         ]
+        if self._ray_client:
+            head.append(f"--ray-client-server-port={free_port()}")
         self._start_node(0, head)
         self._wait_for(lambda: accepts(host, int(port)), "its GCS did not listen")
         if len(self._shape) == 1:

@@ -185,6 +185,7 @@ class ClusterProvider:
             self._children,
             python=self._python,
             ray=self._environment.ray,
+            ray_client=self._environment.ray_client,
             shape=shape,
             device=self._device,
             environment=self._variables,

@@ -62,6 +62,7 @@ def start(
         children,
         python=python,
         ray=importlib.metadata.version("ray"),
+        ray_client=importlib.util.find_spec("grpc") is not None,
         shape=shape,
         device="cpu",
         environment=variables,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -46,10 +47,12 @@ def shell(children: Children) -> Iterator[Callable[[str], Child]]:
 
 
 @pytest.fixture
-def segment() -> Iterator[Path]:
-    path = SHARED_MEMORY / f"raycompat-test-{os.getpid()}-{time.monotonic_ns()}"
-    yield path
-    path.unlink(missing_ok=True)
+def segments() -> Iterator[list[Path]]:
+    """Names of shared-memory segments that nobody has."""
+    paths = [SHARED_MEMORY / f"raycompat-test-{os.getpid()}-{time.monotonic_ns()}-{number}" for number in range(3)]
+    yield paths
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def read_pid(child: Child) -> int:
@@ -129,7 +132,7 @@ def test_ending_a_child_ends_its_session(shell: Callable[[str], Child], is_alive
     child = shell("sleep 60 & echo $!; exec sleep 60")
     grandchild = read_pid(child)
     assert is_alive(grandchild)
-    child.end()
+    child.end(grace_s=0.3)
     assert not is_alive(grandchild)
 
 
@@ -164,27 +167,18 @@ def test_a_process_that_left_its_session_is_found_by_its_mark(
     assert found == {child.pid, grandchild}
     assert {process.pid for process in processes_of([child.pid])} == {child.pid}
     assert {process.pid for process in processes_of([], children.mark)} == {child.pid, grandchild}
+    os.kill(grandchild, signal.SIGKILL)
 
 
-def test_closing_ends_sessions_and_what_left_them(
+def test_closing_ends_sessions_and_what_has_left_them(
     children: Children, shell: Callable[[str], Child], is_alive: Callable[[int], bool]
 ) -> None:
-    child = shell(LEAVE_THE_SESSION)
-    grandchild = read_pid(child)
+    child, ended = shell(LEAVE_THE_SESSION), shell(LEAVE_THE_SESSION)
+    grandchildren = [read_pid(child), read_pid(ended)]
+    ended.end()
+    assert all(map(is_alive, grandchildren))
     children.close()
-    assert not is_alive(child.pid)
-    assert not is_alive(grandchild)
-
-
-def test_closing_ends_what_an_ended_child_left_outside_its_session(
-    children: Children, shell: Callable[[str], Child], is_alive: Callable[[int], bool]
-) -> None:
-    child = shell(LEAVE_THE_SESSION)
-    grandchild = read_pid(child)
-    child.end()
-    assert is_alive(grandchild)
-    children.close()
-    assert not is_alive(grandchild)
+    assert not any(map(is_alive, [child.pid, *grandchildren]))
 
 
 def test_closing_leaves_the_processes_of_others_alone(children: Children, shell: Callable[[str], Child]) -> None:
@@ -244,11 +238,16 @@ def test_a_guardian_that_takes_too_long_is_told(
     assert str(caught.value) == (
         f"processes of this run are still alive after 0 s; process {guardian.pid} goes on ending them"
     )
-    assert guardian.wait(30) == 0
-    assert child.process.wait(20) == -signal.SIGKILL
+    child.process.kill()
+    assert guardian.wait(20) == 0
+
+
+SEEN_S = 2.2
+"""The guardian looks once a second who has which segment mapped."""
 
 
 def map_segment(children: Children, segment: Path, mode: str = "x+b") -> Child:
+    """Start a child that makes or opens a segment, and that has it mapped."""
     command = [sys.executable, "-c", MAP_A_SEGMENT, str(segment), mode]
     child = children.start(command, environment=SHELL, stdout=subprocess.PIPE)
     assert child.process.stdout is not None
@@ -256,60 +255,48 @@ def map_segment(children: Children, segment: Path, mode: str = "x+b") -> Child:
     return child
 
 
-def test_a_segment_that_a_child_leaves_behind_is_removed_when_closing(children: Children, segment: Path) -> None:
-    child = map_segment(children, segment)
-    time.sleep(2.5)  # the guardian looks once a second
-    child.process.kill()
-    child.end()
-    assert segment.exists()
-    children.close()
-    assert not segment.exists()
+def test_segments_that_children_leave_behind_are_removed_when_closing_and_no_others(
+    children: Children, segments: list[Path]
+) -> None:
+    left, still_used, theirs = segments
+    theirs.write_bytes(bytes(4096))
+    mapping = [map_segment(children, left), map_segment(children, still_used)]
+    command = [sys.executable, "-c", MAP_A_SEGMENT, str(still_used), "r+b"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"mapped\n"
+            time.sleep(SEEN_S)
+            mapping[0].process.kill()
+            mapping[1].end()
+            assert left.exists()
+            children.close()
+            assert [segment.exists() for segment in segments] == [False, True, True]
+        finally:
+            other.kill()
+    mapping[0].end()
 
 
 def test_a_segment_is_reclaimed_while_the_run_goes_on(
-    children: Children, segment: Path, wait_until: Callable[..., None]
+    children: Children, segments: list[Path], wait_until: Callable[..., None]
 ) -> None:
-    child = map_segment(children, segment)
-    time.sleep(2.5)
+    child = map_segment(children, segments[0])
     children.reclaim_shared_memory()  # still in use
-    time.sleep(0.5)
-    assert segment.exists()
+    time.sleep(SEEN_S)
+    assert segments[0].exists()
     child.end()
     children.reclaim_shared_memory()
-    wait_until(lambda: not segment.exists())
-
-
-def test_a_segment_of_somebody_else_stays(children: Children, shell: Callable[[str], Child], segment: Path) -> None:
-    segment.write_bytes(bytes(4096))
-    shell("exec sleep 60")
-    time.sleep(1.5)
-    children.close()
-    assert segment.exists()
+    wait_until(lambda: not segments[0].exists())
 
 
 @pytest.mark.xfail(strict=True, reason="bug: who has a segment mapped need not have made it (guardian.py)")
-def test_a_segment_of_somebody_else_that_a_child_has_used_stays(children: Children, segment: Path) -> None:
-    segment.write_bytes(bytes(4096))
-    child = map_segment(children, segment, "r+b")
-    time.sleep(2.5)
+def test_a_segment_of_somebody_else_that_a_child_has_used_stays(children: Children, segments: list[Path]) -> None:
+    segments[0].write_bytes(bytes(4096))
+    child = map_segment(children, segments[0], "r+b")
+    time.sleep(SEEN_S)
     child.end()
     children.close()
-    assert segment.exists()
-
-
-def test_a_segment_that_somebody_else_still_uses_stays(children: Children, segment: Path) -> None:
-    child = map_segment(children, segment)
-    command = [sys.executable, "-c", MAP_A_SEGMENT, str(segment), "r+b"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as theirs:
-        try:
-            assert theirs.stdout is not None
-            assert theirs.stdout.readline() == b"mapped\n"
-            time.sleep(2.5)
-            child.end()
-            children.close()
-            assert segment.exists()
-        finally:
-            theirs.kill()
+    assert segments[0].exists()
 
 
 @pytest.mark.parametrize(
@@ -332,8 +319,6 @@ def test_how_a_process_ended(status: int | None, text: str) -> None:
 
 
 def test_a_free_port_is_free() -> None:
-    import socket
-
     ports = {free_port("127.0.0.2") for _ in range(3)}
     for port in ports:
         with socket.socket() as probe:
@@ -349,3 +334,4 @@ def test_what_cannot_be_ended_is_returned(shell: Callable[[str], Child]) -> None
     read_pid(child)
     left = end_processes([child.pid], lambda: processes_of([child.pid]), grace_s=5, limit_s=0.3)
     assert child.pid in {process.pid for process in left}
+    child.end(grace_s=0.0)
