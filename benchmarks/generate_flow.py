@@ -61,7 +61,7 @@ def bare(session: Session, executor: str) -> float:
 def flow(session: Session, executor: str) -> float:
     """Time the flow, in seconds."""
     began = time.perf_counter()
-    result = session.run_flow("generate", {"executor": executor, "tensor_parallel_size": 2}, fresh=True)
+    result = session.flows.run("generate", {"executor": executor, "tensor_parallel_size": 2}, fresh=True)
     seconds = time.perf_counter() - began
     if result.failure is not None:
         raise SystemExit(f"the flow ended with {result.failure}")

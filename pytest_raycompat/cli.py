@@ -13,10 +13,11 @@ from pytest_raycompat import options
 from pytest_raycompat.cluster.protocol import ClusterError
 from pytest_raycompat.environment import EnvironmentProblem
 from pytest_raycompat.flows.registry import FLOWS
+from pytest_raycompat.flows.runs import NeedsNotMet
 from pytest_raycompat.gaps import BUILTIN_FOLDER, GapFileError, load_gaps
 from pytest_raycompat.judgement import judge_flow
 from pytest_raycompat.records import GREEN, FlowResult
-from pytest_raycompat.session import NeedsNotMet, Session
+from pytest_raycompat.session import Session
 from pytest_raycompat.settings import Settings, SettingsError
 
 USAGE_ERROR = 4
@@ -102,7 +103,7 @@ def run_flow(arguments: argparse.Namespace) -> int:
     session = Session(settings, load_gaps([BUILTIN_FOLDER, *settings.gaps]), Console())
     try:
         print(session.headline(), file=sys.stderr)
-        result = session.run_flow(arguments.flow, parameters)
+        result = session.flows.run(arguments.flow, parameters)
         judgement = judge_flow(result, session.gaps, session.environment)
     finally:
         session.close()

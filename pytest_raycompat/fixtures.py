@@ -43,13 +43,13 @@ class _RunFlow:
         self._flows = request.node.stash.setdefault(FLOWS, [])
 
     def __call__(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        return self._finish(lambda: self._session.run_flow(flow, parameters, deadline_s), is_control=False)
+        return self._finish(lambda: self._session.flows.run(flow, parameters, deadline_s), is_control=False)
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        return self._finish(lambda: self._session.run_control(flow, parameters, deadline_s), is_control=True)
+        return self._finish(lambda: self._session.flows.run_control(flow, parameters, deadline_s), is_control=True)
 
     def _finish(self, run: Callable[[], Any], *, is_control: bool) -> Any:
-        from pytest_raycompat.session import NeedsNotMet
+        from pytest_raycompat.flows.runs import NeedsNotMet
 
         try:
             result = run()

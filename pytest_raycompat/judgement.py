@@ -16,6 +16,10 @@ from pytest_raycompat.records import Environment, ExceptionRecord, Failure, Flow
 BY_OUTCOME: dict[str, Verdict] = {"error": "failed", "crash": "crashed", "timeout": "timed-out"}
 
 
+MOST_DIFFERENCES = 1
+"""A failure that differs from a gap in more than this does not look like it: many share a type."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A verdict and, unless it is ``passed``, why."""
@@ -133,7 +137,7 @@ def unexplained(failure: Failure, gaps: Iterable[Gap]) -> Judgement:
     """Judge a failure that no recorded gap is about; name the one it looks like."""
     reason = describe_failure(failure)
     near = nearest(tuple(gaps), failure)
-    if near is not None:
+    if near is not None and len(near[1]) <= MOST_DIFFERENCES:
         gap, differences = near
         why = "; ".join(differences) or "its conditions (`when`) leave this pair out"
         reason += f"\nlooks like {gap.id}, but: {why}"
@@ -141,11 +145,15 @@ def unexplained(failure: Failure, gaps: Iterable[Gap]) -> Judgement:
 
 
 def describe_failure(failure: Failure) -> str:
-    """Say how and where it failed, with the root cause."""
-    text = f"{failure.outcome} in phase {failure.phase!r}"
-    if failure.detail:
-        text += f": {failure.detail}"
-    if failure.root is not None:
-        where = f" (in {failure.root.process})" if failure.root.process not in ("", "driver") else ""
-        text += f"\n{failure.root.type}: {failure.root.message}{where}"
-    return text
+    """Say how and where it failed, with the root cause first and what it led to after it."""
+    where = f"{failure.outcome} in phase {failure.phase!r}"
+    told = [describe_exception(record) for record in failure.chain]
+    if failure.detail or not told:
+        told.insert(0, failure.detail or "no exception was seen")
+    return f"{where}: " + "\nthen ".join(told)
+
+
+def describe_exception(record: ExceptionRecord) -> str:
+    """Name an exception, its message, and the process that raised it, if that is not the flow's own."""
+    where = f" (in {record.process})" if record.process not in ("", "driver") else ""
+    return f"{record.type}: {record.message}{where}"

@@ -121,7 +121,7 @@ def apply_verdict(report: pytest.TestReport, judgement: Judgement, record: TestR
             report.longrepr = "\n".join(
                 [
                     f"{judgement.verdict}: {judgement.reason}",
-                    *(f"log: {log}" for log in record.logs),
+                    *(f"log: {shown(log)}" for log in record.logs),
                     *([f"reproduce: {record.reproduce}"] if record.reproduce else []),
                 ]
             )
@@ -181,7 +181,7 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
     width = int(reporter.config.get_terminal_writer().fullwidth)
     for line, markup in terminal.table(records, width):
         reporter.write_line(line, **({markup: True} if markup else {}))
-    lines = terminal.details(records)
+    lines = terminal.details(records, shown)
     if lines:
         reporter.write_line("")
     for line, markup in lines:
@@ -194,7 +194,7 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
         reporter.write_line(f"report: {shown(path)}")
 
 
-def shown(path: Path) -> str:
+def shown(path: str | Path) -> str:
     """Write a path as a user types it: relative to where they are, if it is below."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative

@@ -184,6 +184,13 @@ class FlowRunner:
                 observed.enter("exit")
 
 
+def last_words(log: str) -> str:
+    """Return the line of a log that says most about why the process ended: the interpreter's own, else the last."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith("Fatal Python error")]
+    return f"its log says: {(fatal or lines)[-1]}" if lines else "its log is empty"
+
+
 def belongs_to(driver_pid: int, session: int) -> bool:
     """Whether the driver of a Ray job is one of a flow's processes."""
     try:
@@ -250,10 +257,10 @@ def judge_end(
     if observed.chain:
         return Failure(outcome="error", phase=phase, chain=root_first(text, observed.chain))
     if timed_out:
-        detail = f"still in phase {observed.phase!r} after {deadline_s:.0f} s; its stacks are at the end of the log"
+        detail = f"not over after {deadline_s:.0f} s; its stacks are at the end of the log"
         return Failure(outcome="timeout", phase=phase, chain=root_first(text, ()), detail=detail)
     if not observed.finished or status != 0:
-        detail = f"its process ended in phase {observed.phase!r}: {describe_exit(status)}"
+        detail = f"its process ended early: {describe_exit(status)}; {last_words(text)}"
         return Failure(outcome="crash", phase=phase, chain=root_first(text, ()), detail=detail)
     if cluster is not None and parameters.get("executor") in proof.EXECUTOR_CLASSES:
         problems = list(proof.missing_proof(parameters, observed.evidence))

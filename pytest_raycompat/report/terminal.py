@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_raycompat.records import GREEN, RED, Verdict
@@ -121,8 +121,8 @@ def counts(records: Iterable[TestRecord]) -> str:
     return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in reversed(ORDER) if verdict in found)
 
 
-def details(records: Sequence[TestRecord]) -> list[tuple[str, str]]:
-    """Explain every verdict that is neither green nor plain ``unsupported``, and name the gaps that were met."""
+def details(records: Sequence[TestRecord], shown: Callable[[str], str] = str) -> list[tuple[str, str]]:
+    """Say what is behind every verdict that is not ``passed``; ``shown`` writes the path of a log for a reader."""
     lines: list[tuple[str, str]] = []
     said: set[str] = set()
     for record in sorted(records, key=lambda one: ORDER.index(one.verdict)):
@@ -135,7 +135,7 @@ def details(records: Sequence[TestRecord]) -> list[tuple[str, str]]:
         lines.append((record.id, "bold"))
         lines += [(f"  {line}", color_of(record.verdict)) for line in text.splitlines()]
         if record.verdict in RED:
-            lines += [(f"  log: {log}", "") for log in record.logs]
+            lines += [(f"  log: {shown(log)}", "") for log in record.logs]
             if record.reproduce:
                 lines.append((f"  reproduce: {record.reproduce}", ""))
     return lines

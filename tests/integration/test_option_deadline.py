@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from pytest_raycompat.report.document import read_report
+
+PROBLEM = "is not a number of seconds above 0, such as 600"
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "inf", "nan", "10m"])
+def test_a_wrong_value_is_a_usage_error(run_pytest: Callable[..., pytest.RunResult], value: str) -> None:
+    result = run_pytest(f"--raycompat-deadline={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == f"ERROR: --raycompat-deadline: {value!r} {PROBLEM}"
+
+
+def test_the_ini_file_counts_unless_the_command_line_says_otherwise(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makeini("[pytest]\nraycompat_deadline = late")
+    pytester.makepyfile("def test_a(): pass")
+    result = run_pytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == f"ERROR: --raycompat-deadline: 'late' {PROBLEM}"
+    run_pytest("--raycompat-deadline=2.5").assert_outcomes(passed=1)
+
+
+def test_a_flow_is_ended_at_its_deadline(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    with_flows: Callable[[Mapping[str, str]], list[str]],
+    plugin_arguments: tuple[str, ...],
+) -> None:
+    arguments = with_flows({"sleeps": "reporter.phase('generate')\ntime.sleep(60)"})
+    pytester.makepyfile(
+        """
+        def test_default(run_flow): run_flow("corp_flows.sleeps")
+        def test_own(run_flow): run_flow("corp_flows.sleeps", deadline_s=2, again=True)
+        """
+    )
+    result = run_pytest(*arguments, "--raycompat-deadline=1", *plugin_arguments)
+    result.assert_outcomes(failed=2)
+    records = read_report(pytester.path / ".raycompat" / "report.json").results
+    assert {record.verdict for record in records} == {"timed-out"}
+    reasons = {record.id.partition("::")[2]: record.reason for record in records}
+    assert reasons["test_default"].endswith(" after 1 s; its stacks are at the end of the log")
+    assert reasons["test_own"].endswith(" after 2 s; its stacks are at the end of the log")

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_raycompat.report.document import Report, read_report
+
+TESTS = """
+import pytest
+
+@pytest.mark.nodes(3)
+def test_needs(): pass
+
+@pytest.mark.ray_version("<9")
+@pytest.mark.gpus(2)
+def test_needs_more(): pass
+
+@pytest.mark.known_gap("cgraph-version-guard")
+def test_works(): pass
+
+@pytest.mark.known_gap("cgraph-version-guard")
+def test_fails(): raise ValueError("no\\nmore")
+
+@pytest.mark.known_gap("cgraph-version-guard")
+@pytest.mark.parametrize("size", [1, 2])
+def test_fails_with(size): assert size == 3
+
+@pytest.fixture
+def broken(): raise OSError("no disk")
+
+@pytest.mark.known_gap("cgraph-version-guard")
+def test_cannot_begin(broken): pass
+
+@pytest.fixture
+def leaking():
+    yield
+    raise OSError("no disk")
+
+@pytest.mark.known_gap("cgraph-version-guard")
+def test_cannot_end(leaking): pass
+
+@pytest.mark.known_gap("cgraph-version-guard")
+@pytest.mark.xfail
+def test_expected(): assert False
+
+def test_not_ours(): pass
+"""
+
+
+def verdicts(report: Report) -> dict[str, tuple[str, str]]:
+    return {record.id.partition("::")[2]: (record.verdict, record.reason) for record in report.results}
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("report.xml", "'{}' has no known format: write a path that ends in .json"),
+        ("report", "'{}' has no known format: write a path that ends in .json"),
+        ("folder.json", "'{}' is a folder: write the path of a file"),
+    ],
+)
+def test_a_wrong_path_is_a_usage_error(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], path: str, problem: str
+) -> None:
+    pytester.mkdir("folder.json")
+    result = run_pytest(f"--raycompat-report={path}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == f"ERROR: --raycompat-report: {problem.format(pytester.path / path)}"
+
+
+@pytest.mark.xfail(strict=True, reason="bug: it is found out in a hook, as an internal error (settings.py)")
+def test_a_path_below_a_file_is_a_usage_error(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(TESTS)
+    (pytester.path / "file").touch()
+    result = run_pytest("--raycompat-report=file/r.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_every_verdict_is_in_it(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    make_interpreter: Callable[..., Path],
+    plugin_arguments: tuple[str, ...],
+) -> None:
+    pytester.makepyfile(TESTS)
+    python = make_interpreter({"ray": "2.60.0", "vllm": "0.32.0"})
+    result = run_pytest("--raycompat-report=a/r.json", f"--raycompat-python={python}", *plugin_arguments)
+    result.assert_outcomes(passed=3, failed=3, errors=2, skipped=2, xfailed=1)
+    report = read_report(pytester.path / "a" / "r.json")
+    needs = "(this machine, no Ray cluster)"
+    assert verdicts(report) == {
+        "test_needs": ("unsupported", f"needs 3 Ray nodes, found 0 {needs}"),
+        "test_needs_more": ("unsupported", f"needs 2 GPUs, found 0 {needs}"),
+        "test_works": ("passed", ""),
+        "test_fails": ("failed", "ValueError: no\nmore"),
+        "test_fails_with[1]": ("failed", "AssertionError: assert 1 == 3"),
+        "test_fails_with[2]": ("failed", "AssertionError: assert 2 == 3"),
+        "test_cannot_begin": ("infra", "setup: OSError: no disk"),
+        "test_cannot_end": ("infra", "teardown: OSError: no disk"),
+        "test_expected": ("untested", "it is marked xfail; mark it known_gap(id) for a verdict"),
+    }
+    assert report.finished is True
+    assert report.cluster is None
+    assert (report.environment.ray, report.environment.vllm) == ("2.60.0", "0.32.0")
+    output = result.stdout.str()
+    assert "verdicts: 1 passed, 2 unsupported, 1 untested, 3 failed, 2 infra" in result.outlines
+    assert "report: a/r.json" in result.outlines
+    assert "  infra: setup: OSError: no disk" in output
+
+
+def test_a_strict_xfail_that_passes_is_not_green(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.known_gap("cgraph-version-guard")
+        @pytest.mark.xfail(strict=True)
+        def test_a(): pass
+        """
+    )
+    run_pytest("--raycompat-report=r.json").assert_outcomes(failed=1)
+    assert read_report(pytester.path / "r.json").results[0].verdict == "failed"
+
+
+def test_it_may_be_given_more_than_once(pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]) -> None:
+    pytester.makepyfile(TESTS)
+    result = run_pytest("--raycompat-report=a.json", "--raycompat-report=b.json", "-k", "test_works")
+    assert read_report(pytester.path / "a.json") == read_report(pytester.path / "b.json")
+    assert [line for line in result.outlines if line.startswith("report: ")] == ["report: a.json", "report: b.json"]
+
+
+def test_the_ini_file_counts_relative_to_itself_unless_the_command_line_says_otherwise(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeini("[pytest]\nraycompat_report = out/r.json")
+    pytester.mkdir("tests").joinpath("test_a.py").write_text(TESTS)
+    monkeypatch.chdir(pytester.path / "tests")
+    run_pytest("-k", "test_works")
+    assert (pytester.path / "out" / "r.json").is_file()
+    run_pytest("-k", "test_works", "--raycompat-report=mine.json")
+    assert (pytester.path / "tests" / "mine.json").is_file()
+
+
+def test_without_a_cluster_there_is_none_unless_asked_for(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(TESTS)
+    result = run_pytest("-k", "test_works")
+    assert "verdicts: 1 passed" in result.outlines
+    assert not list(pytester.path.rglob("*.json"))
+
+
+@pytest.mark.xfail(strict=True, reason="bug: a report that was asked for is not written (plugin.py)")
+def test_a_run_without_a_test_of_ours_has_a_report_too(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile("def test_a(): pass")
+    run_pytest("--raycompat-report=r.json").assert_outcomes(passed=1)
+    assert read_report(pytester.path / "r.json").results == ()
+
+
+ORDERED = """
+import pytest, sys
+
+@pytest.mark.known_gap("cgraph-version-guard")
+def test_1(): assert False
+
+@pytest.mark.known_gap("cgraph-version-guard")
+@pytest.mark.parametrize("number", range(20))
+def test_2(number): import time; time.sleep(0.1)
+"""
+
+
+def test_what_was_not_reached_is_untested(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(ORDERED)
+    result = run_pytest("--raycompat-report=r.json", "-x")
+    found = verdicts(read_report(pytester.path / "r.json"))
+    assert found.pop("test_1")[0] == "failed"
+    assert found == {f"test_2[{number}]": ("untested", "the run ended before it") for number in range(20)}
+    assert "verdicts: 20 untested, 1 failed" in result.outlines
+
+
+@pytest.mark.xfail(strict=True, reason="bug: the controller of pytest-xdist expects nothing (plugin.py)")
+def test_what_the_workers_did_not_reach_is_untested(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(ORDERED)
+    run_pytest("--raycompat-report=r.json", "-x", "-n", "2")
+    found = verdicts(read_report(pytester.path / "r.json"))
+    assert len(found) == 21
+    assert ("untested", "the run ended before it") in found.values()
+
+
+@pytest.mark.xfail(strict=True, reason="bug: the controller of pytest-xdist expects nothing (plugin.py)")
+def test_a_test_that_takes_its_worker_with_it_is_in_the_report(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        """
+        import os, pytest
+        @pytest.mark.known_gap("cgraph-version-guard")
+        def test_dies(): os._exit(1)
+        @pytest.mark.known_gap("cgraph-version-guard")
+        def test_works(): pass
+        """
+    )
+    run_pytest("--raycompat-report=r.json", "-n", "1")
+    assert set(verdicts(read_report(pytester.path / "r.json"))) == {"test_dies", "test_works"}
+
+
+def test_a_run_that_is_cut_off_leaves_what_it_had(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        """
+        import os, pytest
+        @pytest.mark.known_gap("cgraph-version-guard")
+        def test_dies(): os._exit(1)
+        """
+    )
+    run_pytest("--raycompat-report=r.json")
+    report = read_report(pytester.path / "r.json")
+    assert report.finished is False
+    assert verdicts(report) == {"test_dies": ("untested", "the run ended before it")}
+
+
+def test_collecting_writes_none(pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]) -> None:
+    pytester.makepyfile(TESTS)
+    run_pytest("--collect-only", "--raycompat-report=r.json")
+    assert not (pytester.path / "r.json").exists()
+
+
+@pytest.mark.parametrize("version", ["2.35.0-corp-fork", "master"])
+@pytest.mark.xfail(strict=True, reason="bug: a version that is not PEP 440 is an internal error (judgement.py)")
+def test_a_version_that_cannot_be_compared_does_not_end_the_run(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    make_interpreter: Callable[..., Path],
+    version: str,
+) -> None:
+    pytester.makepyfile(TESTS)
+    python = make_interpreter({"ray": version})
+    result = run_pytest("--raycompat-report=r.json", f"--raycompat-python={python}", "-k", "test_works")
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR or json.loads((pytester.path / "r.json").read_text())["finished"]
