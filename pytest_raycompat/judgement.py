@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from pytest_raycompat.flows.proof import runs_on_ray
 from pytest_raycompat.flows.reporting import describe_chain
 from pytest_raycompat.gaps import Gap, applies, mismatches, nearest
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
@@ -16,6 +15,7 @@ from pytest_raycompat.records import Environment, ExceptionRecord, Failure, Flow
 BY_OUTCOME: dict[str, Verdict] = {"error": "failed", "crash": "crashed", "timeout": "timed-out"}
 
 
+MOST_LINES = 5
 MOST_DIFFERENCES = 1
 """A failure that differs from a gap in more than this does not look like it: many share a type."""
 
@@ -36,11 +36,10 @@ def applicable(
 
     A control is without Ray, so a gap is about it only if it names its executor.
     """
-    on_ray = runs_on_ray(result.parameters)
     return [
         gap
         for gap in gaps
-        if (on_ray or gap.when.executor is not None or gap.id in marked)
+        if (result.nodes or gap.when.executor is not None or gap.id in marked)
         and applies(
             gap,
             flow=gap.flows[0] if gap.id in marked else result.flow,
@@ -156,4 +155,8 @@ def describe_failure(failure: Failure) -> str:
 def describe_exception(record: ExceptionRecord) -> str:
     """Name an exception, its message, and the process that raised it, if that is not the flow's own."""
     where = f" (in {record.process})" if record.process not in ("", "driver") else ""
-    return f"{record.type}: {record.message}{where}"
+    lines = record.message.splitlines() or [""]
+    rest = [f"  {line.strip()}" for line in lines[1:]]
+    if len(rest) > MOST_LINES:  # a remote traceback, mostly: its cause is told by itself
+        rest = [f"  … ({len(rest)} more lines)"]
+    return "\n".join([f"{record.type}: {lines[0]}{where}", *rest])

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from pytest_raycompat.gaps import Conditions, Gap
+from pytest_raycompat.gaps import Conditions, Gap, Workaround
 from pytest_raycompat.judgement import Judgement, applicable, describe_failure, judge_flow, judge_marked
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
 
@@ -95,8 +95,8 @@ def test_another_failure_where_a_gap_is_recorded_is_not_that_gap() -> None:
         "(gaps/version-guard.toml:7):\n"
         "  raises: recorded ValueError, found KeyError, vllm.v1.engine.exceptions.EngineDeadError\n"
         "  message: recorded is required, but found 2\\.\\d+, found \"'GPU'\", 'see above'\n"
-        "error in phase 'generate'\n"
-        "KeyError: 'GPU' (in EngineCore pid=71)",
+        "error in phase 'generate': KeyError: 'GPU' (in EngineCore pid=71)\n"
+        "then vllm.v1.engine.exceptions.EngineDeadError: see above",
         "version-guard",
     )
 
@@ -134,8 +134,7 @@ def test_an_unexplained_failure_names_the_gap_that_it_looks_like() -> None:
     failure = make_failure(GUARD, phase="start")
     assert judge_flow(make_result(failure), [make_gap()], NEW) == Judgement(
         "failed",
-        "error in phase 'start'\n"
-        "ValueError: Ray version 2.43.0 is required, but found 2.35.0 (in EngineCore pid=71)\n"
+        "error in phase 'start': ValueError: Ray version 2.43.0 is required, but found 2.35.0 (in EngineCore pid=71)\n"
         "looks like version-guard, but: phase: recorded generate, found start",
     )
 
@@ -150,7 +149,7 @@ def test_a_failure_without_ray_too_is_not_rays() -> None:
     failure = make_failure(outcome="crash", phase="start", detail="killed by SIGKILL")
     assert judge_flow(make_result(failure, control=CONTROL_ERROR), [], OLD) == Judgement(
         "control-failed",
-        "it fails without Ray too, so the gap is not Ray's: error in phase 'start'\nMemoryError: no room",
+        "it fails without Ray too, so the gap is not Ray's: error in phase 'start': MemoryError: no room",
     )
 
 
@@ -177,15 +176,46 @@ def test_conditions_see_the_flows_device_and_executor() -> None:
     assert applicable([gap], msgspec.structs.replace(matching, parameters={"executor": "ray-v1"}), OLD) == []
 
 
+def test_a_gap_is_about_a_control_only_if_it_names_its_executor() -> None:
+    control = make_result(RECORDED, parameters={"executor": "mp"}, nodes=0)
+    assert judge_flow(control, [make_gap()], OLD).verdict == "failed"
+    assert judge_flow(control, [make_gap(when=Conditions(executor="mp"))], OLD).verdict == "known-gap"
+    assert judge_flow(control, [make_gap()], OLD, ["version-guard"]).verdict == "known-gap"
+
+
+def test_a_known_gap_says_what_to_do_about_it() -> None:
+    gap = make_gap(workaround=Workaround(text="Take a newer Ray."))
+    assert judge_flow(make_result(RECORDED), [gap], OLD).reason == (
+        "version-guard: vLLM refuses an old Ray\nworkaround: Take a newer Ray."
+    )
+
+
+def test_a_failure_that_shares_only_a_type_with_a_gap_does_not_look_like_it() -> None:
+    failure = make_failure(ExceptionRecord(type="ValueError", message="another"), phase="start")
+    assert judge_flow(make_result(failure), [make_gap()], NEW).reason == "error in phase 'start': ValueError: another"
+
+
 def test_gaps_may_come_from_an_iterator() -> None:
     failure = make_failure(GUARD, phase="start")
     assert "looks like version-guard" in judge_flow(make_result(failure), iter([make_gap()]), NEW).reason
 
 
+def test_a_failure_that_showed_nothing_says_so() -> None:
+    assert describe_failure(make_failure(outcome="crash")) == "crash in phase 'generate': no exception was seen"
+
+
+def test_what_was_last_seen_comes_before_the_exceptions() -> None:
+    failure = make_failure(GUARD, outcome="crash", detail="killed by SIGKILL")
+    assert describe_failure(failure) == (
+        "crash in phase 'generate': killed by SIGKILL\n"
+        "then ValueError: Ray version 2.43.0 is required, but found 2.35.0 (in EngineCore pid=71)"
+    )
+
+
 @pytest.mark.parametrize("process", ["", "driver"])
 def test_a_root_cause_in_the_flow_itself_is_not_placed(process: str) -> None:
     failure = make_failure(ExceptionRecord(type="MemoryError", message="no room", process=process))
-    assert describe_failure(failure) == "error in phase 'generate'\nMemoryError: no room"
+    assert describe_failure(failure) == "error in phase 'generate': MemoryError: no room"
 
 
 def judge_own(
@@ -210,7 +240,7 @@ def test_a_test_of_ones_own_that_works_despite_its_gap_closes_it() -> None:
 def test_a_test_of_ones_own_that_fails_differently_is_not_the_gap() -> None:
     judgement = judge_own(KeyError("GPU"), make_gap(phase=None))
     assert (judgement.verdict, judgement.gap) == ("gap-changed", "version-guard")
-    assert judgement.reason.endswith("\nerror in phase 'call'\nKeyError: 'GPU'")
+    assert judgement.reason.endswith("\nerror in phase 'call': KeyError: 'GPU'")
 
 
 def test_a_test_of_ones_own_is_judged_by_its_own_gaps_only() -> None:
@@ -223,6 +253,7 @@ def test_a_test_of_ones_own_outside_the_conditions_just_fails() -> None:
     error = ValueError("it is required, but found 2.35")
     assert judge_own(error, gap, parameters={"executor": "ray-v2"}).verdict == "failed"
     assert judge_own(error, gap, parameters={"executor": "ray-v1"}).verdict == "known-gap"
+    assert judge_own(error, gap).verdict == "known-gap"  # the mark says what the test does not
 
 
 def test_the_cause_of_what_a_test_raised_may_be_the_gap() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from pytest_raycompat.markers import (
-    SIGNATURES,
     Facts,
     Gpus,
     MarkError,
@@ -17,6 +16,7 @@ from pytest_raycompat.markers import (
     requirement_from,
     unmet_needs,
 )
+from pytest_raycompat.plugin import MARKERS
 
 FACTS = Facts(
     ray="2.35.0+corp.3",
@@ -184,7 +184,7 @@ def test_there_is_no_reason_where_all_needs_are_met() -> None:
 
 
 def test_every_marker_is_declared_with_the_signature_that_its_errors_name() -> None:
-    declared = {text.partition("(")[0]: text.partition(":")[0] for text in SIGNATURES}
+    declared = {text.partition("(")[0]: text.partition(":")[0] for text in MARKERS}
     assert declared.keys() == {"ray_version", "vllm_version", "gpus", "nodes", "known_gap"}
     for name, signature in declared.items():
         with pytest.raises(MarkError) as caught:

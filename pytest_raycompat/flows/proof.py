@@ -13,6 +13,7 @@ WORKER_CLASSES: Mapping[str, tuple[str, ...]] = {
     "ray-v2": ("RayWorkerProc",),
     "ray-v1": ("RayWorkerWrapper",),
 }
+"""Names of vLLM's actor classes; a flow without an engine has actors of its own."""
 
 
 def ranks(parameters: Mapping[str, Any]) -> int:
@@ -33,10 +34,10 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
         evidence: ``executor_class`` and ``workers`` as the engine tells them, ``actors`` as Ray tells them while the
             engine was up, ``nodes`` of the cluster, ``free_gpus_before`` and ``free_gpus_during``.
     """
-    executor = str(parameters["executor"])
+    executor = str(parameters.get("executor", ""))
     missing = []
     name = str(evidence.get("executor_class", "")).rsplit(".", 1)[-1]
-    if name not in EXECUTOR_CLASSES[executor]:
+    if executor in EXECUTOR_CLASSES and name not in EXECUTOR_CLASSES[executor]:
         missing.append(f"the executor is {name or 'unknown'}, not {EXECUTOR_CLASSES[executor][0]}")
     workers = evidence.get("workers", [])
     wanted = set(range(ranks(parameters)))
@@ -47,7 +48,7 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
         actor = actors.get(worker["actor_id"])
         if actor is None:
             missing.append(f"rank {worker['rank']} (pid {worker['pid']}) is not a live actor of this engine in Ray")
-        elif actor["class_name"] not in WORKER_CLASSES[executor]:
+        elif executor in WORKER_CLASSES and actor["class_name"] not in WORKER_CLASSES[executor]:
             missing.append(f"rank {worker['rank']} is an actor of class {actor['class_name']}")
         elif actor["node_id"] not in evidence.get("nodes", ()):
             missing.append(f"rank {worker['rank']} is on node {actor['node_id']}, which is not one of the cluster's")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_raycompat.flows.proof import runs_on_ray
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -19,6 +21,12 @@ class Flow:
     module: str
     phases: tuple[str, ...] = ()
     needs_vllm: bool = True
+    always_on_ray: bool = False
+    """Whether it runs on Ray whatever its parameters, and so has no control."""
+
+    def on_ray(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether it runs on Ray with these parameters."""
+        return self.always_on_ray or runs_on_ray(parameters)
 
 
 FLOWS: Mapping[str, Flow] = {
@@ -28,6 +36,13 @@ FLOWS: Mapping[str, Flow] = {
             "generate",
             "pytest_raycompat.flows.generate",
             ("import", "start", "generate", "inspect", "shutdown"),
+        ),
+        Flow(
+            "compiled_graph",
+            "pytest_raycompat.flows.compiled_graph",
+            ("import", "start", "compile", "execute", "inspect", "teardown", "shutdown"),
+            needs_vllm=False,
+            always_on_ray=True,
         ),
     )
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 PROTOCOL_VERSION = 1
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 HOLD_LIMIT_S = 60.0
 """How long a flow waits to be looked at, in seconds, before it goes on by itself."""
 
@@ -80,19 +82,24 @@ def describe_chain(error: BaseException) -> list[dict[str, str]]:
     """Describe ``error`` and its causes as plain data, root cause first."""
     chain: list[dict[str, str]] = []
     seen: set[int] = set()
+    process = "driver"
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         chain.append(
             {
                 "type": qualified_name(type(current)),
-                "message": str(current),
-                "process": "driver",
+                "message": ANSI.sub("", str(current)),
+                "process": process,
                 "traceback": "".join(traceback.format_tb(current.__traceback__)),
             }
         )
-        hidden = current.__suppress_context__
-        current = current.__cause__ or (None if hidden else current.__context__)
+        remote = getattr(current, "cause", None)  # of a RayTaskError: what the task or actor raised
+        if isinstance(remote, BaseException):
+            current, process = remote, "Ray worker"
+        else:
+            hidden = current.__suppress_context__
+            current = current.__cause__ or (None if hidden else current.__context__)
     return chain[::-1]
 
 

@@ -111,7 +111,7 @@ class FlowRunner:
         if cluster is not None:
             observed.evidence.update(await_release(cluster, child.pid))
         self._children.reclaim_shared_memory()
-        failure = judge_end(observed, parameters, cluster, timed_out, status, deadline_s, log)
+        failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
         observed.timings["total"] = round(time.monotonic() - began, 3)
         outcome: Outcome = "ok" if failure is None else failure.outcome
@@ -244,6 +244,7 @@ def await_release(cluster: RayCluster, session: int) -> dict[str, Any]:
 
 def judge_end(
     observed: Observed,
+    flow: Flow,
     parameters: Mapping[str, Any],
     cluster: RayCluster | None,
     timed_out: bool,
@@ -262,7 +263,7 @@ def judge_end(
     if not observed.finished or status != 0:
         detail = f"its process ended early: {describe_exit(status)}; {last_words(text)}"
         return Failure(outcome="crash", phase=phase, chain=root_first(text, ()), detail=detail)
-    if cluster is not None and parameters.get("executor") in proof.EXECUTOR_CLASSES:
+    if cluster is not None and (flow.always_on_ray or parameters.get("executor") in proof.EXECUTOR_CLASSES):
         problems = list(proof.missing_proof(parameters, observed.evidence))
         if "not_released" in observed.evidence:
             problems.append(f"not released: {observed.evidence['not_released']}")

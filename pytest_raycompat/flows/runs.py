@@ -84,12 +84,12 @@ class FlowRuns:
             return self._results[key]
         self._check_needs(flow, parameters)
         self._title = " ".join([flow.name, *(f"{name}={value}" for name, value in parameters.items())])
-        on_ray = proof.runs_on_ray(parameters)
+        on_ray = flow.on_ray(parameters)
         cluster = self._prepared_cluster(parameters) if on_ray else None
         result = self._run_once(flow, parameters, cluster, deadline_s)
         if on_ray and result.failure is not None:
             self._session.clusters.distrust(f"{flow.name} ended with {result.outcome}")
-            if not applicable(self._session.gaps, result, self._session.environment):
+            if not flow.always_on_ray and not applicable(self._session.gaps, result, self._session.environment):
                 result = self._with_control(result, name, parameters, deadline_s)
         self._results[key] = result
         return result
@@ -150,18 +150,14 @@ class FlowRuns:
             raise NeedsNotMet(f"vLLM {self._session.environment.vllm} has no executor {executor}; it has {has}")
         ranks = proof.ranks(parameters)
         needs = f"needs {plural(ranks, 'GPU')}"
-        if proof.runs_on_ray(parameters) and not self._session.settings.active:
+        if flow.on_ray(parameters) and not self._session.settings.active:
             raise NeedsNotMet("it runs on Ray, and there is no cluster: use --ray-cluster=auto")
-        if proof.runs_on_ray(parameters) and ranks > self._session.clusters.gpus:
+        if flow.on_ray(parameters) and ranks > self._session.clusters.gpus:
             raise NeedsNotMet(
                 f"{needs}, found {self._session.clusters.gpus} ({self._session.clusters.describe()}); "
                 f"try --ray-cluster=local:1x{ranks}"
             )
-        if (
-            not proof.runs_on_ray(parameters)
-            and self._session.device == "cuda"
-            and ranks > len(self._session.visible_gpus)
-        ):
+        if not flow.on_ray(parameters) and self._session.device == "cuda" and ranks > len(self._session.visible_gpus):
             raise NeedsNotMet(f"{needs}, found {len(self._session.visible_gpus)} on this machine")
 
     def _prepared_cluster(self, parameters: Mapping[str, Any]) -> RayCluster:

@@ -7,7 +7,6 @@ import pytest
 
 from pytest_raycompat.flows.proof import missing_proof, ranks, runs_on_ray
 
-NODES = ("node-a", "node-b")
 TWO_RANKS = {"executor": "ray-v2", "tensor_parallel_size": 2}
 
 
@@ -19,13 +18,15 @@ EVIDENCE: dict[str, Any] = {
     "executor_class": "vllm.v1.executor.ray_executor_v2.RayExecutorV2",
     "workers": [{"rank": 0, "pid": 11, "actor_id": "first"}, {"rank": 1, "pid": 12, "actor_id": "second"}],
     "actors": [actor("first"), actor("second", "node-b"), actor("another", class_name="Observer")],
+    "nodes": ["node-a", "node-b"],
     "gpus_in_cluster": 4,
+    "free_gpus_before": 4,
     "free_gpus_during": 2,
 }
 
 
 def missing(changes: dict[str, Any] | None = None, parameters: dict[str, Any] = TWO_RANKS) -> tuple[str, ...]:
-    return missing_proof(parameters, EVIDENCE | (changes or {}), NODES)
+    return missing_proof(parameters, EVIDENCE | (changes or {}))
 
 
 def test_what_proves_that_a_flow_ran_on_ray() -> None:
@@ -96,12 +97,13 @@ def test_gpus_that_ray_did_not_hold_are_named(free: float, held: str) -> None:
     assert missing({"free_gpus_during": free}) == (f"{held} GPUs were held in Ray, not 2",)
 
 
-def test_gpus_that_somebody_else_holds_too_do_not_matter() -> None:
-    assert missing({"free_gpus_during": 0}) == ()
+def test_gpus_that_somebody_else_holds_all_the_time_do_not_count() -> None:
+    assert missing({"free_gpus_before": 2, "free_gpus_during": 0}) == ()
+    assert missing({"free_gpus_before": 2, "free_gpus_during": 1}) == ("1 GPUs were held in Ray, not 2",)
 
 
 def test_everything_is_missing_where_nothing_was_looked_at() -> None:
-    assert missing_proof(TWO_RANKS, {}, NODES) == (
+    assert missing_proof(TWO_RANKS, {}) == (
         "the executor is unknown, not RayExecutorV2",
         "ranks [] answered, not [0, 1]",
         "0 GPUs were held in Ray, not 2",

@@ -194,10 +194,7 @@ def test_the_stacks_of_a_flow_can_be_asked_for(tmp_path: Path, wait_until: Calla
         "pytest_raycompat.flows.worker_evidence",
         "pytest_raycompat.platforms",
         "pytest_raycompat.environment_program",
-        pytest.param(
-            "pytest_raycompat.cluster.observer_program",
-            marks=pytest.mark.xfail(strict=True, reason="bug: its package imports msgspec (cluster/__init__.py)"),
-        ),
+        "pytest_raycompat.cluster.observer_program",
     ],
 )
 def test_what_runs_in_the_environment_under_test_imports_the_standard_library_alone(module: str) -> None:

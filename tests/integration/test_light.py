@@ -18,7 +18,6 @@ ALL_OF_OURS = {
     "pytest_raycompat",
     "pytest_raycompat.fixtures",
     "pytest_raycompat.hookspecs",
-    "pytest_raycompat.markers",
     "pytest_raycompat.options",
     "pytest_raycompat.plugin",
     "pytest_raycompat.state",
@@ -95,6 +94,7 @@ def test_no_run_loads_what_it_tests(
         "pytest_raycompat",
         "pytest_timeout",
         "test_no_run_loads_what_it_tests",
+        "typing_extensions",
         "xdist",
     }
 

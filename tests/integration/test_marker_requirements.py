@@ -57,8 +57,8 @@ def test_the_reason_names_all_unmet_needs_and_what_was_found(
         "needs 1 GPU, found 0 (this machine, no Ray cluster)",
         "needs 2 GPUs of 40.5 GiB or more, found 0 without memory of their own (this machine, no Ray cluster)",
         "needs 2 Ray nodes, found 0 (this machine, no Ray cluster)",
-        "needs 2 Ray nodes, found 0; needs vLLM <0.32, found 0.33.0.dev7; needs Ray >=999, found 2.35.0+corp.3; "
-        "needs 1 GPU, found 0 (this machine, no Ray cluster)",
+        "needs 1 GPU, found 0; needs Ray >=999, found 2.35.0+corp.3; needs vLLM <0.32, found 0.33.0.dev7; "
+        "needs 2 Ray nodes, found 0 (this machine, no Ray cluster)",
     }
 
 
@@ -69,7 +69,7 @@ def test_what_is_not_installed_does_not_meet_a_need(
     result = run_pytest("-rs", f"--raycompat-python={make_interpreter()}", "-k", "test_met")
     result.assert_outcomes(skipped=1, deselected=6)
     assert reasons(result) == {
-        "needs vLLM >=0.33, found none; needs Ray ==2.35.0, found none (this machine, no Ray cluster)"
+        "needs Ray ==2.35.0, found none; needs vLLM >=0.33, found none (this machine, no Ray cluster)"
     }
 
 
@@ -96,7 +96,7 @@ def test_needs_are_checked_before_fixtures_are_made(
     run_pytest().assert_outcomes(skipped=1)
 
 
-@pytest.mark.parametrize(("spec", "skipped"), [("local:2x1", 1), ("local:1x2", 2), ("local:4x1", 0)])
+@pytest.mark.parametrize(("spec", "skipped"), [("local:2x1", 1), ("local:1x2", 2)])
 def test_needs_are_compared_with_the_cluster_that_there_will_be(
     pytester: pytest.Pytester,
     run_pytest: Callable[..., pytest.RunResult],

@@ -7,8 +7,7 @@ import pytest
 
 from pytest_raycompat.gaps import builtin_gaps
 
-WRONG = """
-import pytest
+WRONG = """import pytest
 
 @pytest.mark.gpus(0)
 def test_a(): pass
@@ -29,14 +28,14 @@ class TestC:
 def test_d(): pass
 """
 FOUND = [
-    "test_wrong.py:4: @pytest.mark.gpus(0): write a whole number from 1, such as gpus(2)",
-    "test_wrong.py:7: @pytest.mark.nodes: argument 'n' is missing, write nodes(n)",
-    "test_wrong.py:7: @pytest.mark.gpus: unknown argument 'memory', write gpus(n, min_memory_gb=None)",
-    "test_wrong.py:14: @pytest.mark.ray_version('2.44'): '2.44' is not a version specifier; "
+    "test_wrong.py:3: @pytest.mark.gpus(0): write a whole number from 1, such as gpus(2)",
+    "test_wrong.py:6: @pytest.mark.gpus: unknown argument 'memory', write gpus(n, min_memory_gb=None)",
+    "test_wrong.py:6: @pytest.mark.nodes: argument 'n' is missing, write nodes(n)",
+    "test_wrong.py:13: @pytest.mark.ray_version('2.44'): '2.44' is not a version specifier; "
     "write '>=2.44', '==2.44' or '>=2.44,<3'",
-    "test_wrong.py:18: @pytest.mark.known_gap(7): write the id of a gap as text",
-    "test_wrong.py:18: @pytest.mark.known_gap('no-such-gap'): there is no such gap; there are "
+    "test_wrong.py:17: @pytest.mark.known_gap('no-such-gap'): there is no such gap; there are "
     + ", ".join(sorted(gap.id for gap in builtin_gaps())),
+    "test_wrong.py:17: @pytest.mark.known_gap(7): write the id of a gap as text",
 ]
 
 
@@ -46,7 +45,7 @@ def found_in(result: pytest.RunResult) -> list[str]:
     return [lines[0].removeprefix("ERROR: "), *lines[1:]]
 
 
-@pytest.mark.parametrize("arguments", [(), ("-k", "test_right"), ("--collect-only",)], ids=str)
+@pytest.mark.parametrize("arguments", [(), ("-k", "test_right", "--collect-only")], ids=["run", "collect"])
 def test_all_wrong_arguments_are_listed_before_any_test_runs(
     pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], arguments: tuple[str, ...]
 ) -> None:
@@ -80,8 +79,8 @@ def test_a_marker_of_a_class_or_a_module_is_checked_too(
         """
     )
     assert found_in(run_pytest()) == [
-        "test_wrong.py:6: @pytest.mark.gpus('2'): write a whole number from 1, such as gpus(2)",
         "test_wrong.py:6: @pytest.mark.nodes(0): write a whole number from 1, such as nodes(2)",
+        "test_wrong.py:6: @pytest.mark.gpus('2'): write a whole number from 1, such as gpus(2)",
     ]
 
 

@@ -1,0 +1,1 @@
+"""Ray's compiled graph, as vLLM uses it."""
