@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from pytest_raycompat import options
 from pytest_raycompat.cluster.protocol import ClusterError
 from pytest_raycompat.environment import EnvironmentProblem
-from pytest_raycompat.flows.registry import FLOWS
+from pytest_raycompat.flows.registry import FLOWS, find_flow
 from pytest_raycompat.flows.runs import NeedsNotMet
 from pytest_raycompat.gaps import BUILTIN_FOLDER, GapFileError, load_gaps
 from pytest_raycompat.judgement import judge_flow
@@ -91,6 +91,7 @@ def read_value(text: str) -> Any:
 
 def run_flow(arguments: argparse.Namespace) -> int:
     """Run one flow; return 0 where its verdict is green, else 1."""
+    find_flow(arguments.flow)  # before anything is started
     settings = Settings.read(
         root=Path.cwd(),
         cluster=arguments.ray_cluster or "local",

@@ -30,9 +30,10 @@ def find_interpreter(path: str) -> str:
     Raises:
         EnvironmentProblem: there is no such executable file.
     """
-    found = shutil.which(path)
+    expanded = os.path.expanduser(path)  # no shell does it behind an equals sign
+    found = shutil.which(expanded)
     if found is None:
-        folder = Path(path).expanduser()
+        folder = Path(expanded)
         inside = folder / "bin" / "python"
         hint = f"; did you mean {inside}?" if inside.is_file() else ": give the path of a Python interpreter"
         what = "is a folder" if folder.is_dir() else "is not an executable file"
@@ -50,9 +51,11 @@ def examine(python: str) -> Environment:
         return msgspec.convert(environment_program.describe(), Environment)
     try:
         finished = subprocess.run(
-            [python, "-I", environment_program.__file__],
+            [python, environment_program.__file__],  # not isolated: the flows are not, either
             capture_output=True,
             text=True,
+            errors="replace",
+            cwd="/",
             timeout=PROBE_LIMIT_S,
             stdin=subprocess.DEVNULL,
             check=False,

@@ -69,4 +69,5 @@ def describe() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    del sys.path[0]  # where this file lies, which is no place to import from
     json.dump(describe(), sys.stdout)

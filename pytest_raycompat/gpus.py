@@ -60,7 +60,7 @@ def visible_gpus(installed: tuple[Gpu, ...], environ: Mapping[str, str]) -> tupl
         match = [
             gpu for gpu in installed if entry == gpu.id or (entry.startswith("GPU-") and gpu.uuid.startswith(entry))
         ]
-        if len(match) != 1 or match[0] in visible:
+        if len(match) != 1 or match[0].uuid in {gpu.uuid for gpu in visible}:
             break
         visible.append(Gpu(entry, match[0].name, match[0].memory_gb, match[0].uuid))
     return tuple(visible)

@@ -69,7 +69,7 @@ def read_options(config: pytest.Config) -> Settings:
         return Settings.read(
             root=config.rootpath,
             cluster=text_of(config, "ray_cluster"),
-            python=text_of(config, "raycompat_python"),
+            python=python_of(config),
             device=text_of(config, "raycompat_device"),
             deadline=text_of(config, "raycompat_deadline"),
             gaps=paths_of(config, "raycompat_gaps"),
@@ -83,6 +83,15 @@ def text_of(config: pytest.Config, name: str) -> str | None:
     """Read an option that is a text; None where it is not given."""
     given: str | None = config.getoption(name)
     return given if given is not None else config.getini(name) or None
+
+
+def python_of(config: pytest.Config) -> str | None:
+    """Read ``--raycompat-python``; a relative path in the ini file is relative to that."""
+    text = text_of(config, "raycompat_python")
+    given = config.getoption("raycompat_python") is not None
+    if text is None or given or config.inipath is None or "/" not in text or text.startswith("~"):
+        return text
+    return str(config.inipath.parent / text)
 
 
 def paths_of(config: pytest.Config, name: str) -> tuple[Path, ...]:

@@ -44,11 +44,16 @@ def pytest_configure(config: pytest.Config) -> None:
     for signature in MARKERS:
         config.addinivalue_line("markers", signature)
     config.pluginmanager.register(Recorder(config), "raycompat-recorder")
-    if options.any_given(config):
-        session = session_of(config)
-        if session.settings.active and not config.option.collectonly:
-            from pytest_raycompat.wiring import check_cluster
+    if getattr(config.option, "numprocesses", None) and not is_worker(config):
+        from pytest_raycompat.distribution import Controller
 
+        config.pluginmanager.register(Controller(config), "raycompat-controller")
+    if options.any_given(config):
+        from pytest_raycompat.wiring import check_cluster, check_environment
+
+        session = session_of(config)
+        check_environment(session)
+        if session.settings.active and not config.option.collectonly:
             check_cluster(config, session)
 
 
@@ -84,7 +89,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if marked:
         from pytest_raycompat.wiring import read_markers
 
-        read_markers(config, marked)
+        if not read_markers(config, marked):
+            items.clear()  # a worker, whose controller says what is wrong
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -92,7 +98,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     ours = [item.nodeid for item in session.items if is_ours(item)]
-    if ours and not is_worker(session.config):
+    if not ours:
+        return
+    if is_worker(session.config):
+        from pytest_raycompat import distribution
+
+        distribution.tell(session.config, distribution.EXPECTED, ours)
+    else:
         collector_of(session.config).expect(ours)
 
 
@@ -137,8 +149,11 @@ def pytest_runtest_makereport(
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the reports."""
-    if COLLECTOR in session.config.stash:
-        session.config.stash[COLLECTOR].write(finished=exitstatus != pytest.ExitCode.INTERRUPTED)
+    config = session.config
+    if is_worker(config) or config.option.collectonly:
+        return
+    if COLLECTOR in config.stash or (SESSION in config.stash and config.stash[SESSION].settings.reports):
+        collector_of(config).write(finished=exitstatus != pytest.ExitCode.INTERRUPTED)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

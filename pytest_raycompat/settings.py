@@ -56,16 +56,16 @@ class Settings:
         Raises:
             SettingsError: one is not right.
         """
-        spec = read_cluster(cluster or "off")
+        spec = read_cluster("off" if cluster is None else cluster)
         folder = root / FOLDER
         return cls(
             cluster=spec,
-            python=read_python(python or sys.executable),
+            python=read_python(sys.executable if python is None else python),
             python_given=python is not None,
-            device=read_device(device or "auto"),
+            device=read_device("auto" if device is None else device),
             gaps=gaps,
             reports=read_reports(reports) or ((folder / "report.json",) if spec.kind != "off" else ()),
-            deadline_s=read_deadline(deadline) if deadline else DEFAULT_DEADLINE_S,
+            deadline_s=DEFAULT_DEADLINE_S if deadline is None else read_deadline(deadline),
             folder=folder,
         )
 
@@ -102,6 +102,9 @@ def read_reports(paths: tuple[Path, ...]) -> tuple[Path, ...]:
             )
         if path.is_dir():
             raise SettingsError(f"--raycompat-report: {str(path)!r} is a folder: write the path of a file")
+        blocking = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
+        if blocking is not None:
+            raise SettingsError(f"--raycompat-report: {str(path)!r} is below {blocking.name!r}, which is a file")
     return paths
 
 

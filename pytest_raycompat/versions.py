@@ -34,6 +34,15 @@ def parse_specifier(text: str) -> SpecifierSet:
     return SpecifierSet(text)
 
 
+def is_version(text: str) -> bool:
+    """Tell whether ``text`` is a PEP 440 version, which specifiers can be compared with."""
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
+
+
 def satisfies(version: str, specifier: str | SpecifierSet) -> bool:
     """Tell whether ``version`` satisfies ``specifier``, as a user of forks and nightlies expects.
 

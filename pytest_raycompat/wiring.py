@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pytest_raycompat import distribution
 from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
 from pytest_raycompat.environment import EnvironmentProblem
 from pytest_raycompat.fixtures import FlowFailed
@@ -21,6 +22,28 @@ from pytest_raycompat.report.collector import Collector, record_of
 from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.session import Session
 from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, session_of
+from pytest_raycompat.versions import is_version
+
+
+def check_environment(session: Session) -> None:
+    """Look at the environment under test, where one is asked for, before anything runs.
+
+    Raises:
+        pytest.UsageError: it cannot be used; names the option and says why.
+    """
+    settings = session.settings
+    if not (settings.python_given or settings.active):
+        return
+    try:
+        environment = session.environment
+    except EnvironmentProblem as error:
+        raise pytest.UsageError(f"--raycompat-python: {error}") from None
+    for name, version in (("Ray", environment.ray), ("vLLM", environment.vllm), ("torch", environment.torch)):
+        if version is not None and not is_version(version):
+            raise pytest.UsageError(
+                f"--raycompat-python: {name}'s version {version!r} for {settings.python} is not a PEP 440 version, "
+                "so nothing can be compared with it; build it as one, such as 2.35.0+corp.3"
+            )
 
 
 def check_cluster(config: pytest.Config, session: Session) -> None:
@@ -34,18 +57,18 @@ def check_cluster(config: pytest.Config, session: Session) -> None:
         raise pytest.UsageError("--raycompat-device=cuda: no NVIDIA GPU is visible here; write cpu or auto")
     try:
         provider = session.clusters
-        distributes = bool(getattr(config.option, "numprocesses", None))
-        if provider.spec.kind == "address" and not distributes:
+        if provider.spec.kind == "address":
             provider.get()
         session.show_token()
-    except EnvironmentProblem as error:
-        raise pytest.UsageError(f"--raycompat-python: {error}") from None
     except ClusterError as error:
         raise pytest.UsageError(f"{option}: {error}") from None
 
 
-def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list[pytest.Mark]]]) -> None:
+def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list[pytest.Mark]]]) -> bool:
     """Note what each test needs and is marked with.
+
+    Returns:
+        False in a worker of pytest-xdist, where markers have arguments that are not right: its controller raises.
 
     Raises:
         pytest.UsageError: markers have arguments that are not right; names each with file and line.
@@ -68,8 +91,12 @@ def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list
             item.stash[REQUIREMENTS] = needs
         if gaps:
             item.stash[GAP_IDS] = gaps
-    if wrong:
-        raise pytest.UsageError("\n".join(wrong))
+    if not wrong:
+        return True
+    if hasattr(config, "workerinput"):
+        distribution.tell(config, distribution.WRONG, wrong)
+        return False
+    raise pytest.UsageError("\n".join(wrong))
 
 
 def known_gap_of(config: pytest.Config, mark: pytest.Mark) -> str:
@@ -114,6 +141,10 @@ def apply_verdict(report: pytest.TestReport, judgement: Judgement, record: TestR
     elif judgement.verdict == "known-gap":
         report.outcome = "skipped"
         report.wasxfail = f"known gap {judgement.reason.splitlines()[0]}"
+    elif judgement.verdict in ("unsupported", "untested"):
+        if was_failed:  # a hook has replaced the verdict
+            path, line, _ = report.location
+            report.outcome, report.longrepr = "skipped", (path, (line or 0) + 1, f"Skipped: {judgement.reason}")
     elif judgement.verdict in RED:
         report.outcome = "failed"
         # where no flow failed, pytest's own account of the test is the better one

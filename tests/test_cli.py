@@ -67,7 +67,10 @@ def test_a_word_that_is_no_option() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "generat"], "'generat' is not a flow: choose one of generate, or name a module (pkg.module)"),
+        (
+            ["run", "generat"],
+            "'generat' is not a flow: choose one of compiled_graph, generate, or name a module (pkg.module)",
+        ),
         (
             ["run", "generate", "--ray-cluster=locl"],
             "--ray-cluster: 'locl' is not a cluster: "

@@ -55,7 +55,6 @@ def test_a_name_is_looked_up_as_a_shell_does(
     assert find_interpreter("program") == str(program)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: ~ is not expanded, which no shell does behind an = (environment.py)")
 def test_a_path_from_the_home_folder_is_found(
     make_program: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +124,6 @@ def test_an_environment_is_examined_whatever_surrounds_it(
     assert examine(str(make_interpreter({"ray": "2.60.0"}))).ray == "2.60.0"
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the probe runs with -I, the flows do not (environment.py)")
 def test_what_pip_install_user_has_installed_is_seen_as_the_flows_see_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,13 +149,7 @@ def test_what_pip_install_user_has_installed_is_seen_as_the_flows_see_it(
             " is not a Python 3.9 or newer: SyntaxError: invalid syntax",
         ),
         ("exit 3", " is not a Python 3.9 or newer: it printed nothing"),
-        pytest.param(
-            r"printf '\377\376'",
-            " is not a Python 3.9 or newer: \ufffd\ufffd",
-            marks=pytest.mark.xfail(
-                strict=True, raises=UnicodeDecodeError, reason="bug: what is not UTF-8 is not caught (environment.py)"
-            ),
-        ),
+        pytest.param(r"printf '\377\376'", " is not a Python 3.9 or newer: \ufffd\ufffd"),
     ],
     ids=["text", "other JSON", "wrong type", "error", "nothing", "bytes"],
 )

@@ -58,16 +58,13 @@ def test_a_mask_of_names(mask: str, expected: list[tuple[str, str]]) -> None:
     assert visible(mask) == expected
 
 
-named_twice = pytest.mark.xfail(strict=True, reason="bug: a GPU that a UUID names is counted again (gpus.py)")
-
-
 @pytest.mark.parametrize(
     "mask",
     [
         "2,GPU-c",
-        pytest.param("GPU-c,2", marks=named_twice),
-        pytest.param("GPU-c,GPU-c", marks=named_twice),
-        pytest.param("GPU-c,GPU-cccc", marks=named_twice),
+        pytest.param("GPU-c,2"),
+        pytest.param("GPU-c,GPU-c"),
+        pytest.param("GPU-c,GPU-cccc"),
     ],
 )
 def test_a_gpu_that_comes_twice_is_not_two(mask: str) -> None:

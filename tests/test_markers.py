@@ -10,6 +10,7 @@ from pytest_raycompat.markers import (
     Gpus,
     MarkError,
     Nodes,
+    Requirement,
     Version,
     gap_id_from,
     plural,
@@ -172,8 +173,8 @@ def test_gpus_without_memory_of_their_own_do_not_meet_a_need_for_it() -> None:
 
 
 def test_one_reason_names_all_unmet_needs_and_what_was_looked_at() -> None:
-    needs = [Version("ray", "Ray", ">=2.44.1"), Gpus(2, None), Gpus(4, None), Nodes(2)]
-    assert unmet_needs([*needs], FACTS) == (
+    needs: list[Requirement] = [Version("ray", "Ray", ">=2.44.1"), Gpus(2, None), Gpus(4, None), Nodes(2)]
+    assert unmet_needs(needs, FACTS) == (
         "needs Ray >=2.44.1, found 2.35.0+corp.3; needs 4 GPUs, found 2; needs 2 Ray nodes, found 1 "
         "(local cluster of 1 node with 2 GPUs)"
     )

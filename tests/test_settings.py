@@ -98,6 +98,5 @@ def test_a_report_that_is_a_folder_names_its_option(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["cluster", "python", "device", "deadline"])
-@pytest.mark.xfail(strict=True, reason="bug: an empty text is taken for the default (settings.py)")
 def test_an_empty_text_is_wrong(option: str) -> None:
     assert refusal(**{option: ""})

@@ -70,11 +70,10 @@ AnyEvent = Start | Phase | Output | Evidence | Hold | Raised | Done
 _decoder = msgspec.json.Decoder(AnyEvent)
 
 
-def decode_event(line: bytes) -> AnyEvent:
-    """Decode one line.
-
-    Raises:
-        msgspec.DecodeError: it is not an event.
-    """
-    event: AnyEvent = _decoder.decode(line)
+def decode_event(line: bytes) -> AnyEvent | None:
+    """Decode one line; None where it is no event, but something that was printed before the flow took the stream."""
+    try:
+        event: AnyEvent = _decoder.decode(line)
+    except msgspec.DecodeError:
+        return None
     return event

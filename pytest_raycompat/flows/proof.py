@@ -40,9 +40,12 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
     if executor in EXECUTOR_CLASSES and name not in EXECUTOR_CLASSES[executor]:
         missing.append(f"the executor is {name or 'unknown'}, not {EXECUTOR_CLASSES[executor][0]}")
     workers = evidence.get("workers", [])
-    wanted = set(range(ranks(parameters)))
-    if {worker["rank"] for worker in workers} != wanted:
-        missing.append(f"ranks {sorted(worker['rank'] for worker in workers)} answered, not {sorted(wanted)}")
+    wanted = list(range(ranks(parameters)))
+    answered = sorted(worker["rank"] for worker in workers)
+    if answered != wanted:
+        missing.append(f"ranks {answered} answered, not {wanted}")
+    if len({worker["actor_id"] for worker in workers}) < len(workers):
+        missing.append("ranks share an actor")
     actors = {actor["actor_id"]: actor for actor in evidence.get("actors", [])}
     for worker in workers:
         actor = actors.get(worker["actor_id"])

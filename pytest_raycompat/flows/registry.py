@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ class Flow:
         """Whether it runs on Ray with these parameters."""
         return self.always_on_ray or runs_on_ray(parameters)
 
+
+MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 FLOWS: Mapping[str, Flow] = {
     flow.name: flow
@@ -56,7 +59,7 @@ def find_flow(name: str) -> Flow:
     """
     if name in FLOWS:
         return FLOWS[name]
-    if "." in name and importlib.util.find_spec(name.partition(".")[0]) is not None:
+    if MODULE.fullmatch(name) and importlib.util.find_spec(name.partition(".")[0]) is not None:
         return Flow(name, name, needs_vllm=False)
     raise ValueError(f"{name!r} is not a flow: choose one of {', '.join(sorted(FLOWS))}, or name a module (pkg.module)")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import math
 import os
 import re
 import select
@@ -41,7 +42,7 @@ class Reporter:
 
     def _emit(self, event: str, **fields: Any) -> None:
         line = {"event": event, "at": round(time.monotonic() - self._began, 4), **fields}
-        self._stream.write(json.dumps(line) + "\n")
+        self._stream.write(json.dumps(without_infinities(line), allow_nan=False) + "\n")
         self._stream.flush()
 
     def phase(self, name: str) -> None:
@@ -71,6 +72,17 @@ class Reporter:
     def done(self) -> None:
         """Say that everything the flow does has been done."""
         self._emit("done")
+
+
+def without_infinities(value: Any) -> Any:
+    """Replace numbers that JSON does not have (a log-probability can be -inf) by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_infinities(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_infinities(one) for one in value]
+    return value
 
 
 def qualified_name(cls: type) -> str:

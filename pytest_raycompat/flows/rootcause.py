@@ -13,15 +13,15 @@ from pytest_raycompat.records import ExceptionRecord
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # "(EngineCore pid=71) ", "(RayWorkerProc pid=12, ip=127.0.0.3) ", "(EngineCore_DP0 pid=7) (RayWorkerWrapper pid=9) "
-PROCESS = re.compile(r"^\((?P<name>[\w.:: ]*?pid=\d+[^)]*)\)\s?")
+# Ray puts any name in front: "(MapWorker(MapBatches(f)) pid=9, ip=127.0.0.2) ", "(ServeReplica:default:my-app pid=9) "
+PROCESS = re.compile(r"^\((?P<name>[^\s]*?(?: [^\s=]+)*? ?pid=\d+(?:, [^()]*)?)\)\s?")
 # "ERROR 11-22 12:56:22 [core.py:1104] "
 LEVEL = re.compile(r"^(?:ERROR|CRITICAL|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] ?")
 BEGINS = "Traceback (most recent call last):"
-# "ValueError: …", "ray.exceptions.RayTaskError(ValueError): …", "KeyboardInterrupt"
-ENDS = re.compile(
-    r"^(?P<type>[A-Za-z_][\w.]*?(?:Error|Exception|Interrupt|Exit|Warning|Failure|Timeout)[\w.]*(?:\(\w+\))?)"
-    r"(?::\s?(?P<message>.*))?$"
-)
+# "ValueError: …", "ray.exceptions.RayTaskError(ValueError): …", "KeyboardInterrupt", "zmq.error.Again: …"
+ENDS = re.compile(r"^(?P<type>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(\w+\))?)(?::\s?(?P<message>.*))?$")
+CARRIED = re.compile(r"^(?:\w+\.)*RayTaskError\((?P<type>\w+)\)$")
+"""What a task raised, as Ray names it where it is awaited; the task's own traceback follows it."""
 MOST_LINES = 4000
 """A traceback longer than this is not one."""
 WRAPPERS = re.compile(
@@ -51,27 +51,36 @@ def _split_prefix(line: str) -> tuple[str, str]:
 
 def _tracebacks(lines: Iterable[tuple[str, str]]) -> Iterator[ExceptionRecord]:
     open_ones: dict[str, list[str]] = {}
+    carriers: dict[str, ExceptionRecord] = {}  # RayTaskErrors whose own cause may follow
     for process, line in lines:
         text = line.strip()
+        body = open_ones.get(process)
         if text.endswith(BEGINS):
             open_ones[process] = []
+        elif body is None:
             continue
-        body = open_ones.get(process)
-        if body is None:
+        elif line.startswith(("  ", "\t")) or not (ended := ENDS.match(text)):
+            if len(body) > MOST_LINES or (process in carriers and not line.startswith(" ")):
+                del open_ones[process]
+            else:
+                body.append(line)
             continue
-        ended = ENDS.match(text)
-        if ended and not line.startswith(("  ", "\t")):
-            del open_ones[process]
-            yield ExceptionRecord(
+        else:
+            record = ExceptionRecord(
                 type=ended["type"],
                 message=ended["message"] or "",
                 process=process or "driver",
                 traceback="\n".join(body),
             )
-        elif len(body) > MOST_LINES:
+            if CARRIED.match(record.type) and process not in carriers:
+                carriers[process] = record
+                open_ones[process] = []
+                continue
             del open_ones[process]
-        else:
-            body.append(line)
+            yield record
+        if process in carriers:
+            yield carriers.pop(process)
+    yield from carriers.values()
 
 
 def root_first(log: str, reported: Iterable[ExceptionRecord]) -> tuple[ExceptionRecord, ...]:
@@ -82,11 +91,12 @@ def root_first(log: str, reported: Iterable[ExceptionRecord]) -> tuple[Exception
         reported: the chain of the exception that reached the flow itself, root first.
     """
     chain = list(reported)
+    found = find_tracebacks(log)
+    if not chain:  # it died before it could report
+        chain = [record for record in found if record.process == "driver"]
     messages = {(record.type, record.message.split("\n")[0]) for record in chain}
     elsewhere = [
-        record
-        for record in find_tracebacks(log)
-        if record.process != "driver" and (record.type, record.message) not in messages
+        record for record in found if record.process != "driver" and (record.type, record.message) not in messages
     ]
     causes = [record for record in elsewhere if not WRAPPERS.search(f"{record.type}: {record.message}")]
     return (*_without_repeats(causes), *chain)

@@ -146,20 +146,22 @@ class FlowRunner:
         while (left := deadline - time.monotonic()) > 0:
             self._progress(observed.phase, time.monotonic() - observed.phase_began, left)
             if not select.select([descriptor], [], [], min(TICK_S, left))[0]:
+                if child.poll() is not None:  # it is over, though something that it left has the stream open
+                    break
                 continue
             received = os.read(descriptor, 1 << 20)
             if not received:
                 break
             *lines, buffered = (buffered + received).split(b"\n")
             for line in lines:
-                self._take(events.decode_event(line), child, observed, cluster)
-        else:
-            child.process.send_signal(signal.SIGUSR1)  # the flow writes its stacks to its log
-            time.sleep(STACKS_S)
-            return True, None
+                event = events.decode_event(line)
+                if event is not None:
+                    self._take(event, child, observed, cluster)
         try:
             return False, child.process.wait(min(EXIT_LIMIT_S, max(0.1, deadline - time.monotonic())))
         except subprocess.TimeoutExpired:
+            child.process.send_signal(signal.SIGUSR1)  # the flow writes its stacks to its log
+            time.sleep(STACKS_S)
             return True, None
 
     def _take(self, event: events.AnyEvent, child: Child, observed: Observed, cluster: RayCluster | None) -> None:
@@ -173,15 +175,22 @@ class FlowRunner:
             case events.Hold():
                 if cluster is not None:
                     observed.evidence.update(look_at(cluster, child.pid))
-                assert child.process.stdin is not None
-                child.process.stdin.write(b"\n")
-                child.process.stdin.flush()
+                let_go(child)
             case events.Raised(chain=chain):
                 observed.failed_in = observed.phase
                 observed.chain = tuple(msgspec.convert(chain, list[ExceptionRecord], from_attributes=True))
             case events.Done():
                 observed.finished = True
                 observed.enter("exit")
+
+
+def let_go(child: Child) -> None:
+    """Let a flow go on that holds still; it may have ended meanwhile."""
+    assert child.process.stdin is not None
+    try:
+        os.write(child.process.stdin.fileno(), b"\n")
+    except BrokenPipeError:
+        return
 
 
 def last_words(log: str) -> str:

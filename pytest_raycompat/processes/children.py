@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_raycompat.processes.ownership import MARK_VARIABLE, end_processes, processes_of
+from pytest_raycompat.processes.ownership import MARK_VARIABLE, SHARED_MEMORY, end_processes, processes_of
 
 GRACE_S = 10.0
 """How long a child may take to end by itself once asked, in seconds."""
@@ -111,6 +112,7 @@ class Children:
                 start_new_session=True,
                 cwd="/",
             )
+            tell(self._guardian, {"segments": [str(segment) for segment in SHARED_MEMORY.glob("*")]})
         return self._guardian
 
 
@@ -147,7 +149,8 @@ class Child:
         end_processes(leaders, self._left, grace_s=grace_s if leaders else 0.0, limit_s=grace_s + LIMIT_S)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # what it had not read when it ended
+                    stream.close()
         status = self.process.poll()
         if status is not None:
             self._owner.ended(self.pid)
@@ -164,7 +167,10 @@ def describe_exit(status: int | None) -> str:
         return "still running"
     if status >= 0:
         return f"exit status {status}"
-    return f"killed by {signal.Signals(-status).name}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:  # real-time signals have no names
+        return f"killed by signal {-status}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:

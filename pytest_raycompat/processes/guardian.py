@@ -1,7 +1,7 @@
 """The process that outlives pytest and ends what pytest had started, however pytest ended.
 
-It reads JSON lines from its standard input, one of ``{"session": PID}``, ``{"ended": PID}``, ``{"folder": PATH}`` and
-``{"reclaim": true}``. When the stream ends, or its parent is gone, it ends every session and every process with the
+It reads JSON lines from its standard input, one of ``{"segments": [PATH, …]}``, ``{"session": PID}``,
+``{"ended": PID}``, ``{"folder": PATH}`` and ``{"reclaim": true}``. When the stream ends, or its parent is gone, it ends every session and every process with the
 owner's mark, removes the shared-memory segments they left, and then the folders.
 """
 
@@ -43,6 +43,7 @@ class Guardian:
         self.sessions: set[int] = set()
         self.folders: list[Path] = []
         self.segments: set[Path] = set()
+        self._theirs: set[Path] = set()
         self._ours: dict[int, psutil.Process] = {}
         self._others: set[int] = set()
 
@@ -52,6 +53,8 @@ class Guardian:
             self.sessions.add(int(message["session"]))
         elif "ended" in message:
             self.sessions.discard(int(message["ended"]))
+        elif "segments" in message:  # there before anything of ours: somebody else's, whoever uses them
+            self._theirs = {Path(segment) for segment in message["segments"]}
         elif "folder" in message:
             self.folders.append(Path(message["folder"]))
         elif "reclaim" in message:
@@ -72,20 +75,23 @@ class Guardian:
                 self._ours[pid] = process
             elif time.time() - process.create_time() > 1:  # a younger one may not have its own environment yet
                 self._others.add(pid)
-        self.segments |= shared_memory_of(self._ours.values())
+        self.segments |= shared_memory_of(self._ours.values()) - self._theirs
 
     def watch(self) -> None:
         """Serve messages until the stream ends or the parent is gone."""
         buffered = b""
         descriptor = sys.stdin.fileno()
-        while os.getppid() == self.parent:
-            if select.select([descriptor], [], [], LOOK_EVERY_S)[0]:
+        while True:
+            orphaned = os.getppid() != self.parent  # a fork of it may have the stream open still
+            if select.select([descriptor], [], [], 0 if orphaned else LOOK_EVERY_S)[0]:
                 received = os.read(descriptor, 65536)
                 if not received:
                     return
                 *lines, buffered = (buffered + received).split(b"\n")
                 for line in lines:
                     self.handle(json.loads(line))
+            elif orphaned:
+                return
             else:
                 self.look()
 

@@ -62,8 +62,8 @@ def group_of(record: TestRecord) -> tuple[str, str]:
     """Name the row that a test belongs to: its flow, else where it stands, and with which parameters."""
     if record.flow is not None:
         return record.flow, describe_parameters(record)
-    place, _, test = record.id.rpartition("::")
-    name, bracket, parameters = test.partition("[")
+    path, bracket, parameters = record.id.partition("[")
+    place, _, name = path.rpartition("::")
     if bracket:
         return place.rpartition("/")[2].rpartition("::")[2], parameters.removesuffix("]")
     return name, ""

@@ -118,14 +118,8 @@ def test_a_name_behind_the_level_counts_too() -> None:
         "RayWorkerWrapper pid=9",
         "ServeReplica:default:LLMServer pid=9",
         "pid=9, ip=127.0.0.2",
-        pytest.param(
-            "MapWorker(MapBatches(vLLMEngineStageUDF)) pid=9, ip=127.0.0.2",
-            marks=pytest.mark.xfail(strict=True, reason="bug: PROCESS knows no parentheses in a name (rootcause.py)"),
-        ),
-        pytest.param(
-            "ServeReplica:default:LLMServer:tiny-model pid=9",
-            marks=pytest.mark.xfail(strict=True, reason="bug: PROCESS knows no hyphen in a name (rootcause.py)"),
-        ),
+        pytest.param("MapWorker(MapBatches(vLLMEngineStageUDF)) pid=9, ip=127.0.0.2"),
+        pytest.param("ServeReplica:default:LLMServer:tiny-model pid=9"),
     ],
 )
 def test_names_that_ray_gives_its_processes(name: str) -> None:
@@ -254,7 +248,6 @@ def test_the_flows_own_traceback_is_the_one_that_it_reports() -> None:
     assert root_first(printed("", DRIVER), [REPORTED]) == (REPORTED,)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: a flow that dies before it can report has no chain (rootcause.py)")
 def test_the_flows_own_traceback_counts_where_it_reported_nothing() -> None:
     log = printed(
         "",
@@ -267,7 +260,6 @@ def test_the_flows_own_traceback_counts_where_it_reported_nothing() -> None:
     assert pairs(root_first(log, [])) == [("driver", "ModuleNotFoundError", "No module named 'corp'")]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: what a RayTaskError carries is not looked at (rootcause.py)")
 def test_an_error_that_ray_carried_over_is_the_one_of_the_task() -> None:
     log = printed(
         ENGINE,
@@ -293,21 +285,15 @@ def test_an_error_that_ray_carried_over_is_the_one_of_the_task() -> None:
         ("KeyError: 'GPU'", ("KeyError", "'GPU'")),
         ("ValueError:", ("ValueError", "")),
         ("ValueError: Error: nested: twice", ("ValueError", "Error: nested: twice")),
-        ("ray.exceptions.RayTaskError(ValueError): ray::f() (pid=9)", ("ray.exceptions.RayTaskError(ValueError)", "ray::f() (pid=9)")),
+        ("ray.exceptions.RayTaskError(OSError): ray::f()", ("ray.exceptions.RayTaskError(OSError)", "ray::f()")),
         ("corp._errors.PlacementFailure: no node", ("corp._errors.PlacementFailure", "no node")),
         ("UserWarning: old", ("UserWarning", "old")),
         pytest.param(
-            "zmq.error.Again: Resource temporarily unavailable",
-            ("zmq.error.Again", "Resource temporarily unavailable"),
-            marks=pytest.mark.xfail(strict=True, reason="bug: ENDS knows exceptions by their names (rootcause.py)"),
+            "zmq.error.Again: Resource temporarily unavailable", ("zmq.error.Again", "Resource temporarily unavailable")
         ),
-        pytest.param(
-            "StopIteration",
-            ("StopIteration", ""),
-            marks=pytest.mark.xfail(strict=True, reason="bug: ENDS knows exceptions by their names (rootcause.py)"),
-        ),
+        pytest.param("StopIteration", ("StopIteration", "")),
     ],
-)  # fmt: skip
+)
 def test_how_a_traceback_ends(line: str, expected: tuple[str, str]) -> None:
     log = printed(ENGINE, f'Traceback (most recent call last):\n  File "/env/x.py", line 1, in f\n    f()\n{line}')
     assert [(record.type, record.message) for record in find_tracebacks(log)] == [expected]

@@ -99,7 +99,9 @@ def test_a_version_that_cannot_be_compared_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("present", "expected"), [({"a", "b"}, False), ({"a"}, True), ({"b"}, True), (set(), True)], ids=str
+    ("present", "expected"),
+    [({"a", "b"}, False), ({"a"}, True), ({"b"}, True), (set(), True)],
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_a_gap_of_missing_capabilities_applies_where_one_is_missing(present: set[str], expected: bool) -> None:
     assert holds(Conditions(lacks=("a", "b")), capability=present.__contains__) is expected

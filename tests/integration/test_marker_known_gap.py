@@ -168,9 +168,9 @@ import pytest
 def test_flow(run_flow): run_flow("corp_flows.place", executor="mp")
 
 @pytest.mark.known_gap("corp-fork")
-def test_marked(run_flow): run_flow("corp_flows.elsewhere")
+def test_marked(run_flow): run_flow("corp_flows.elsewhere", executor="mp")
 
-def test_not_marked(run_flow): run_flow("corp_flows.elsewhere")
+def test_not_marked(run_flow): run_flow("corp_flows.elsewhere", executor="mp")
 """
 
 

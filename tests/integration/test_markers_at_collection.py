@@ -55,7 +55,6 @@ def test_all_wrong_arguments_are_listed_before_any_test_runs(
     assert found_in(result) == FOUND
 
 
-@pytest.mark.xfail(strict=True, reason="bug: the usage error of a worker is an internal error (plugin.py)")
 def test_all_wrong_arguments_are_listed_where_workers_collect(
     pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
 ) -> None:

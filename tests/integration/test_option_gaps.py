@@ -70,7 +70,7 @@ def test_a_gap_of_ours_must_not_have_the_id_of_one_that_is_built_in(
 
 
 def test_files_and_folders_may_be_given_more_than_once(
-    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], plugin_arguments: tuple[str, ...]
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
 ) -> None:
     folder = pytester.mkdir("gaps")
     (folder / "first-gap.toml").write_text(GAP.format(id="first-gap"))
@@ -78,7 +78,7 @@ def test_files_and_folders_may_be_given_more_than_once(
     (pytester.path / "third-gap.toml").write_text(GAP.format(id="third-gap"))
     names = ("first", "second", "third")
     pytester.makepyfile("\n".join(TEST.format(id=f"{name}-gap", name=name) for name in names))
-    result = run_pytest("--raycompat-gaps=gaps", "--raycompat-gaps=third-gap.toml", *plugin_arguments)
+    result = run_pytest("--raycompat-gaps=gaps", "--raycompat-gaps=third-gap.toml")
     result.assert_outcomes(xfailed=3)
 
 

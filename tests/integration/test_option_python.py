@@ -40,12 +40,7 @@ def test_the_folder_of_a_venv_is_a_usage_error_that_names_its_interpreter(
     "cluster",
     [
         "local",
-        pytest.param(
-            "off",
-            marks=pytest.mark.xfail(
-                strict=True, reason="bug: without a cluster it is found out too late, in a hook (plugin.py, wiring.py)"
-            ),
-        ),
+        pytest.param("off"),
     ],
 )
 def test_a_program_that_is_no_python_is_a_usage_error(
@@ -85,7 +80,6 @@ def test_the_ini_file_counts_unless_the_command_line_says_otherwise(
     run_pytest(f"--raycompat-python={make_interpreter()}").assert_outcomes(skipped=1)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: a path of the ini file is looked up where pytest runs (options.py)")
 def test_a_path_of_the_ini_file_is_relative_to_it(
     pytester: pytest.Pytester,
     run_pytest: Callable[..., pytest.RunResult],

@@ -108,7 +108,6 @@ def test_everything_is_gone_however_the_run_ends(
     assert not Path(told["folder"]).exists()
 
 
-@pytest.mark.xfail(strict=True, reason="bug: what was sent just before the end is not read (guardian.py)")
 def test_a_run_that_is_killed_before_the_guardian_is_up_leaves_nothing(
     own: Owned, is_alive: Callable[[int], bool], wait_until: Callable[..., None]
 ) -> None:

@@ -1,0 +1,63 @@
+"""What pytest-xdist's workers collect, told to the controller: it collects nothing itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = "raycompat_folder"
+"""Key of ``workerinput``: where workers write what they collected. All collect the same, so the last one wins."""
+EXPECTED = "expected.json"
+WRONG = "wrong.json"
+
+
+def tell(config: pytest.Config, name: str, lines: Iterable[str]) -> None:
+    """Write ``lines`` for the controller."""
+    folder = Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
+    temporary = folder / f"{name}.{os.getpid()}"
+    temporary.write_text(json.dumps(list(lines)))
+    os.replace(temporary, folder / name)
+
+
+class Controller:
+    """The controller's side; registered where tests are distributed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._folder = tempfile.TemporaryDirectory(prefix="raycompat-xdist-")
+
+    def told(self, name: str) -> list[str]:
+        """Read what the workers told."""
+        path = Path(self._folder.name, name)
+        return list(json.loads(path.read_text())) if path.exists() else []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker where to write."""
+        node.workerinput[FOLDER] = self._folder.name
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self) -> None:
+        """Note which tests are to have a verdict, whatever becomes of the worker."""
+        from pytest_raycompat.plugin import collector_of
+
+        expected = self.told(EXPECTED)
+        if expected:
+            collector_of(self._config).expect(expected)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """End the run as one process would have: markers with wrong arguments are a usage error."""
+        wrong = self.told(WRONG)
+        if wrong:
+            raise pytest.UsageError("\n".join(wrong))
+
+    def pytest_unconfigure(self) -> None:
+        """Remove the folder."""
+        self._folder.cleanup()
