@@ -1,8 +1,8 @@
 """The process that outlives pytest and ends what pytest had started, however pytest ended.
 
 It reads JSON lines from its standard input, one of ``{"segments": [PATH, …]}``, ``{"session": PID}``,
-``{"ended": PID}``, ``{"folder": PATH}`` and ``{"reclaim": true}``. When the stream ends, or its parent is gone, it ends every session and every process with the
-owner's mark, removes the shared-memory segments they left, and then the folders.
+``{"ended": PID}``, ``{"folder": PATH}`` and ``{"reclaim": true}``. When the stream ends, or its parent is gone, it ends
+every session and every process with the owner's mark, removes the shared-memory segments they left, and the folders.
 """
 
 from __future__ import annotations
