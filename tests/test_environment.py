@@ -149,7 +149,7 @@ def test_what_pip_install_user_has_installed_is_seen_as_the_flows_see_it(
             " is not a Python 3.9 or newer: SyntaxError: invalid syntax",
         ),
         ("exit 3", " is not a Python 3.9 or newer: it printed nothing"),
-        pytest.param(r"printf '\377\376'", " is not a Python 3.9 or newer: \ufffd\ufffd"),
+        (r"printf '\377\376'", " is not a Python 3.9 or newer: \ufffd\ufffd"),
     ],
     ids=["text", "other JSON", "wrong type", "error", "nothing", "bytes"],
 )

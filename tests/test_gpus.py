@@ -62,9 +62,9 @@ def test_a_mask_of_names(mask: str, expected: list[tuple[str, str]]) -> None:
     "mask",
     [
         "2,GPU-c",
-        pytest.param("GPU-c,2"),
-        pytest.param("GPU-c,GPU-c"),
-        pytest.param("GPU-c,GPU-cccc"),
+        "GPU-c,2",
+        "GPU-c,GPU-c",
+        "GPU-c,GPU-cccc",
     ],
 )
 def test_a_gpu_that_comes_twice_is_not_two(mask: str) -> None:

@@ -97,6 +97,20 @@ def test_a_report_that_is_a_folder_names_its_option(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("option", ["cluster", "python", "device", "deadline"])
-def test_an_empty_text_is_wrong(option: str) -> None:
-    assert refusal(**{option: ""})
+def test_a_report_below_a_file_names_its_option(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "more" / "report.json"
+    assert refusal(reports=(path,)) == f"--raycompat-report: '{path}' is below 'file', which is a file"
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("cluster", "--ray-cluster: '' is not a cluster: "),
+        ("python", "--raycompat-python: '' is "),
+        ("device", "--raycompat-device: '' is not a device: "),
+        ("deadline", "--raycompat-deadline: '' is not a number of seconds above 0"),
+    ],
+)
+def test_an_empty_text_is_wrong(option: str, problem: str) -> None:
+    assert refusal(**{option: ""}).startswith(problem)

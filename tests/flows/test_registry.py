@@ -33,7 +33,7 @@ def test_a_module_of_ones_own_is_a_flow(tmp_path: Path, monkeypatch: pytest.Monk
         "genrate",
         "no_such_package.chat",
         "",
-        pytest.param(".chat"),
+        ".chat",
     ],
 )
 def test_what_is_no_flow_is_refused(name: str) -> None:

@@ -118,8 +118,8 @@ def test_a_name_behind_the_level_counts_too() -> None:
         "RayWorkerWrapper pid=9",
         "ServeReplica:default:LLMServer pid=9",
         "pid=9, ip=127.0.0.2",
-        pytest.param("MapWorker(MapBatches(vLLMEngineStageUDF)) pid=9, ip=127.0.0.2"),
-        pytest.param("ServeReplica:default:LLMServer:tiny-model pid=9"),
+        "MapWorker(MapBatches(vLLMEngineStageUDF)) pid=9, ip=127.0.0.2",
+        "ServeReplica:default:LLMServer:tiny-model pid=9",
     ],
 )
 def test_names_that_ray_gives_its_processes(name: str) -> None:
@@ -288,10 +288,8 @@ def test_an_error_that_ray_carried_over_is_the_one_of_the_task() -> None:
         ("ray.exceptions.RayTaskError(OSError): ray::f()", ("ray.exceptions.RayTaskError(OSError)", "ray::f()")),
         ("corp._errors.PlacementFailure: no node", ("corp._errors.PlacementFailure", "no node")),
         ("UserWarning: old", ("UserWarning", "old")),
-        pytest.param(
-            "zmq.error.Again: Resource temporarily unavailable", ("zmq.error.Again", "Resource temporarily unavailable")
-        ),
-        pytest.param("StopIteration", ("StopIteration", "")),
+        ("zmq.error.Again: Resource temporarily unavailable", ("zmq.error.Again", "Resource temporarily unavailable")),
+        ("StopIteration", ("StopIteration", "")),
     ],
 )
 def test_how_a_traceback_ends(line: str, expected: tuple[str, str]) -> None:

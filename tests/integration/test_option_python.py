@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_the_folder_of_a_venv_is_a_usage_error_that_names_its_interpreter(
     "cluster",
     [
         "local",
-        pytest.param("off"),
+        "off",
     ],
 )
 def test_a_program_that_is_no_python_is_a_usage_error(
@@ -68,6 +69,35 @@ def test_versions_are_those_of_the_environment_under_test(
     result.assert_outcomes(passed=1)
     environment = read_report(pytester.path / "r.json").environment
     assert (environment.executable, environment.ray, environment.vllm) == (str(python), "2.35.0+corp.3", "0.8.5.post1")
+
+
+NOT_COMPARABLE = (
+    "ERROR: --raycompat-python: Ray's version '2.35.0-corp-fork' for {} is not a PEP 440 version, "
+    "so nothing can be compared with it; build it as one, such as 2.35.0+corp.3"
+)
+
+
+def test_a_version_that_cannot_be_compared_is_a_usage_error(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], make_interpreter: Callable[..., Path]
+) -> None:
+    pytester.makepyfile(ASK)
+    python = make_interpreter({"ray": "2.35.0-corp-fork"})
+    result = run_pytest(f"--raycompat-python={python}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == NOT_COMPARABLE.format(python)
+
+
+def test_a_version_of_this_environment_that_cannot_be_compared_is_a_usage_error(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], clean_environment: pytest.MonkeyPatch
+) -> None:
+    information = pytester.mkdir("fork") / "ray-2.35.0_corp_fork.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: ray\nVersion: 2.35.0-corp-fork\n")
+    clean_environment.setenv("PYTHONPATH", str(information.parent))
+    pytester.makepyfile("import pytest\n@pytest.mark.known_gap('cgraph-version-guard')\ndef test_a(): pass")
+    result = run_pytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == NOT_COMPARABLE.format(sys.executable)
 
 
 def test_the_ini_file_counts_unless_the_command_line_says_otherwise(

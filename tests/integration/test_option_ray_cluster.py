@@ -31,7 +31,12 @@ def test_a_wrong_value_is_a_usage_error(
 
 
 def test_an_empty_value_is_a_usage_error(run_pytest: Callable[..., pytest.RunResult]) -> None:
-    assert run_pytest("--ray-cluster=").ret == pytest.ExitCode.USAGE_ERROR
+    result = run_pytest("--ray-cluster=")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == (
+        "ERROR: --ray-cluster: '' is not a cluster: write off, auto, local, local:NODESxGPUS (such as local:2x1) "
+        "or HOST:PORT"
+    )
 
 
 def test_the_ini_file_counts_unless_the_command_line_says_otherwise(
@@ -117,6 +122,10 @@ def test_an_address_where_nothing_listens_is_a_usage_error_of_the_run_that_has_w
         f"--ray-cluster=127.0.0.1:{dead_port}", f"--raycompat-python={python}", "-n", "1", "--max-worker-restart=0"
     )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == (
+        f"ERROR: --ray-cluster=127.0.0.1:{dead_port}: nothing listens at 127.0.0.1:{dead_port}: "
+        "start Ray there, or use --ray-cluster=local"
+    )
 
 
 def test_the_header_says_what_there_will_be(
@@ -258,6 +267,4 @@ def test_flows_of_ones_own_run_and_are_judged(
     assert f"reproduce: {raises.reproduce}\n" in output
     assert "E   AssertionError: assert {'text': 'hello'} == {}" in output
     assert f"ValueError: 'genrate' is not a flow: choose one of {', '.join(sorted(FLOWS))}, or name a" in output
-    assert not [
-        path for path in Path("/tmp").glob("raycompat-run-*") if path.stat().st_mtime > pytester.path.stat().st_mtime
-    ]
+    assert list((tmp_path / "temporary").glob("raycompat*")) == []

@@ -290,7 +290,6 @@ def test_a_segment_is_reclaimed_while_the_run_goes_on(
     wait_until(lambda: not segments[0].exists())
 
 
-@pytest.mark.xfail(strict=True, reason="bug: its times are those of its use, not of its making (guardian.py)")
 def test_a_segment_of_somebody_else_that_a_child_has_used_stays(children: Children, segments: list[Path]) -> None:
     segments[0].write_bytes(bytes(4096))
     child = map_segment(children, segments[0], "r+b")
@@ -308,7 +307,7 @@ def test_a_segment_of_somebody_else_that_a_child_has_used_stays(children: Childr
         (3, "exit status 3"),
         (-signal.SIGABRT, "killed by SIGABRT"),
         (-signal.SIGKILL, "killed by SIGKILL"),
-        pytest.param(-(signal.SIGRTMIN + 1), f"killed by signal {signal.SIGRTMIN + 1}"),
+        (-(signal.SIGRTMIN + 1), f"killed by signal {signal.SIGRTMIN + 1}"),
     ],
 )
 def test_how_a_process_ended(status: int | None, text: str) -> None:
