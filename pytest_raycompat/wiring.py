@@ -31,9 +31,16 @@ def check_environment(session: Session) -> None:
     Raises:
         pytest.UsageError: it cannot be used; names the option and says why.
     """
-    settings = session.settings
-    if not (settings.python_given or settings.active):
-        return
+    if session.settings.python_given or session.settings.active:
+        check_versions(session)
+
+
+def check_versions(session: Session) -> None:
+    """Make sure that the environment under test can be examined, and its versions compared with specifiers.
+
+    Raises:
+        pytest.UsageError: they cannot.
+    """
     try:
         environment = session.environment
     except EnvironmentProblem as error:
@@ -41,8 +48,8 @@ def check_environment(session: Session) -> None:
     for name, version in (("Ray", environment.ray), ("vLLM", environment.vllm), ("torch", environment.torch)):
         if version is not None and not is_version(version):
             raise pytest.UsageError(
-                f"--raycompat-python: {name}'s version {version!r} for {settings.python} is not a PEP 440 version, "
-                "so nothing can be compared with it; build it as one, such as 2.35.0+corp.3"
+                f"--raycompat-python: {name}'s version {version!r} for {session.settings.python} is not a PEP 440 "
+                "version, so nothing can be compared with it; build it as one, such as 2.35.0+corp.3"
             )
 
 
@@ -73,6 +80,7 @@ def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list
     Raises:
         pytest.UsageError: markers have arguments that are not right; names each with file and line.
     """
+    check_versions(session_of(config))
     wrong: dict[str, None] = {}
     for item, marks in marked:
         needs: list[Requirement] = []

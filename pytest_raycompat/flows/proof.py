@@ -55,7 +55,30 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
             missing.append(f"rank {worker['rank']} is an actor of class {actor['class_name']}")
         elif actor["node_id"] not in evidence.get("nodes", ()):
             missing.append(f"rank {worker['rank']} is on node {actor['node_id']}, which is not one of the cluster's")
+    return (*missing, *missing_gpus(parameters, evidence))
+
+
+def missing_actors(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say what is missing to prove that an engine which nobody can ask had a live actor for each rank.
+
+    Args:
+        parameters: of the flow.
+        evidence: as for :func:`missing_proof`, without ``executor_class`` and ``workers``.
+    """
+    classes = WORKER_CLASSES[str(parameters["executor"])]
+    found = [actor for actor in evidence.get("actors", []) if actor["class_name"] in classes]
+    missing = []
+    if len(found) != ranks(parameters):
+        missing.append(f"{len(found)} actors of class {classes[0]} were alive in Ray, not {ranks(parameters)}")
+    missing += [
+        f"actor {actor['actor_id']} is on node {actor['node_id']}, which is not one of the cluster's"
+        for actor in found
+        if actor["node_id"] not in evidence.get("nodes", ())
+    ]
+    return (*missing, *missing_gpus(parameters, evidence))
+
+
+def missing_gpus(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say whether fewer GPUs were held in Ray than the engine has ranks."""
     held = evidence.get("free_gpus_before", 0) - evidence.get("free_gpus_during", 0)
-    if held < len(wanted):
-        missing.append(f"{held:g} GPUs were held in Ray, not {len(wanted)}")
-    return tuple(missing)
+    return () if held >= ranks(parameters) else (f"{held:g} GPUs were held in Ray, not {ranks(parameters)}",)

@@ -24,6 +24,8 @@ class Flow:
     needs_vllm: bool = True
     always_on_ray: bool = False
     """Whether it runs on Ray whatever its parameters, and so has no control."""
+    tells_workers: bool = True
+    """Whether every rank of its engine says where it runs; a server's ranks do not, so Ray alone is asked."""
 
     def on_ray(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it runs on Ray with these parameters."""
@@ -39,6 +41,12 @@ FLOWS: Mapping[str, Flow] = {
             "generate",
             "pytest_raycompat.flows.generate",
             ("import", "start", "generate", "inspect", "shutdown"),
+        ),
+        Flow(
+            "serve",
+            "pytest_raycompat.flows.serve",
+            ("start", "request", "refuse", "inspect", "stop"),
+            tells_workers=False,
         ),
         Flow(
             "compiled_graph",

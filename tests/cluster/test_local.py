@@ -19,7 +19,7 @@ from pytest_raycompat.cluster.local import LocalCluster
 from pytest_raycompat.cluster.protocol import ClusterError, NodeShape
 from pytest_raycompat.environment import child_environment, stage_package
 from pytest_raycompat.processes.children import Children, free_port
-from pytest_raycompat.processes.ownership import processes_of
+from pytest_raycompat.processes.ownership import processes_of, shared_memory_of
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install ray, or tox run -e py"
@@ -86,7 +86,6 @@ def run_driver(cluster: LocalCluster, program: str, **changed: str) -> subproces
 def test_two_nodes_with_gpus_of_their_own_and_nothing_left(
     children: Children, variables: dict[str, str], token: Path, tmp_path: Path
 ) -> None:
-    before = set(os.listdir("/dev/shm"))
     cluster = start(children, variables, token, tmp_path, [NodeShape(gpus=1), NodeShape(gpus=2)])
     assert [node.gpus for node in cluster.nodes] == [1, 2]
     assert cluster.gpus == 3
@@ -108,10 +107,11 @@ print(ray.get(where.remote()))
     assert run_driver(cluster, program).stdout.strip() == addresses[1]
 
     ours = processes_of([], children.mark)
+    segments = shared_memory_of(ours)
     assert {os.getpgid(process.pid) for process in ours}.isdisjoint({os.getpgid(0)})
     cluster.close()
     assert processes_of([], children.mark) == []
-    assert set(os.listdir("/dev/shm")) <= before
+    assert [segment for segment in segments if segment.exists()] == []
     assert not Path(variables["HOME"], ".ray").exists()
 
 

@@ -71,10 +71,9 @@ def test_a_pass_is_red_and_names_the_entry_to_change(
     pytester: pytest.Pytester,
     run_marked: Callable[..., pytest.RunResult],
     gap: Path,
-    plugin_arguments: tuple[str, ...],
 ) -> None:
     make_test(pytester, "pass")
-    result = run_marked(*plugin_arguments)
+    result = run_marked()
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert (

@@ -27,12 +27,11 @@ def test_the_ini_file_counts_unless_the_command_line_says_otherwise(
     run_pytest("--raycompat-device=cpu").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["plain", "xdist"])
 def test_cuda_where_there_is_no_gpu_is_a_usage_error(
-    run_pytest: Callable[..., pytest.RunResult], make_interpreter: Callable[..., Path], arguments: tuple[str, ...]
+    run_pytest: Callable[..., pytest.RunResult], make_interpreter: Callable[..., Path]
 ) -> None:
     python = make_interpreter({"ray": "2.60.0"})
-    result = run_pytest("--ray-cluster=local", "--raycompat-device=cuda", f"--raycompat-python={python}", *arguments)
+    result = run_pytest("--ray-cluster=local", "--raycompat-device=cuda", f"--raycompat-python={python}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.errlines[0] == "ERROR: --raycompat-device=cuda: no NVIDIA GPU is visible here; write cpu or auto"
 

@@ -25,11 +25,11 @@ def test_{name}(): raise ValueError("no fork")
 
 
 def test_a_wrong_file_is_a_usage_error_with_its_line(
-    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], plugin_arguments: tuple[str, ...]
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
 ) -> None:
     path = pytester.path / "own-gap.toml"
     path.write_text(GAP.format(id="own-gap").replace(">=3", "3"))
-    result = run_pytest("--raycompat-gaps=own-gap.toml", *plugin_arguments)
+    result = run_pytest("--raycompat-gaps=own-gap.toml")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.errlines[0] == (
         f"ERROR: --raycompat-gaps: {path}:8: when.python: '3' is not a version specifier; "

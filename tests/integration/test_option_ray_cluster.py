@@ -19,10 +19,8 @@ def dead_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def test_a_wrong_value_is_a_usage_error(
-    run_pytest: Callable[..., pytest.RunResult], plugin_arguments: tuple[str, ...]
-) -> None:
-    result = run_pytest("--ray-cluster=on", *plugin_arguments)
+def test_a_wrong_value_is_a_usage_error(run_pytest: Callable[..., pytest.RunResult]) -> None:
+    result = run_pytest("--ray-cluster=on")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.errlines[0] == (
         "ERROR: --ray-cluster: 'on' is not a cluster: write off, auto, local, local:NODESxGPUS (such as local:2x1) "
