@@ -127,7 +127,7 @@ def ask_wrongly(reporter: Reporter, address: str) -> None:
         try:
             request()
         except openai.APIStatusError as error:
-            return error.status_code
+            return int(error.status_code)
         return 200
 
     create = client.completions.create

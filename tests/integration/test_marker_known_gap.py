@@ -212,3 +212,35 @@ def test_a_flow_that_works_closes_its_gap(
         record.id.partition("::")[2]: record.verdict for record in read_report(pytester.path / "r.json").results
     }
     assert verdicts == {"test_flow": "gap-closed", "test_marked": "gap-closed", "test_not_marked": "passed"}
+
+
+@pytest.mark.xfail(
+    strict=True, reason="bug: a flow that fails in a fixture is taken for the infrastructure (wiring.py)"
+)
+def test_a_flow_in_a_fixture_is_judged_as_one_in_a_test(
+    pytester: pytest.Pytester,
+    run_marked: Callable[..., pytest.RunResult],
+    with_flows: Callable[[Mapping[str, str]], list[str]],
+) -> None:
+    with_flows({"place": "raise LookupError('no placement group')", "dies": "os.abort()"})
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def placed(run_flow): return run_flow("corp_flows.place")
+
+        @pytest.fixture
+        def died(run_flow): return run_flow("corp_flows.dies")
+
+        @pytest.mark.known_gap("corp-fork")
+        def test_placed(placed): pass
+
+        def test_died(died): pass
+        """
+    )
+    run_marked("--ray-cluster=local")
+    verdicts = {
+        record.id.partition("::")[2]: record.verdict for record in read_report(pytester.path / "r.json").results
+    }
+    assert verdicts == {"test_placed": "known-gap", "test_died": "crashed"}

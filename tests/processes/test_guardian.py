@@ -145,3 +145,17 @@ os.environ.update(PYTHONPATH={str(tmp_path)!r}, PYTHONHOME="/nowhere")
     _, told = own("time.sleep(60)", children=script + SLEEP)
     assert os.getsid(told["guardian"]) == told["guardian"]
     assert os.readlink(f"/proc/{told['guardian']}/cwd") == "/"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="bug: '' of sys.path is the folder of the moment, before the library (children.py)"
+)
+def test_the_guardian_starts_whatever_lies_in_the_folder_of_the_moment(own: Owned, tmp_path: Path) -> None:
+    (tmp_path / "select.py").write_text("raise SystemExit('the wrong module')")
+    script = f"""
+children.close()
+sys.path.insert(0, "")  # as `python -m pytest` has it
+os.chdir({str(tmp_path)!r})
+"""
+    _, told = own("time.sleep(60)", children=script + SLEEP)
+    assert os.readlink(f"/proc/{told['guardian']}/cwd") == "/"
