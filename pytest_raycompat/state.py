@@ -11,7 +11,7 @@ from pytest_raycompat.options import read_options
 
 if TYPE_CHECKING:
     from pytest_raycompat.markers import Requirement
-    from pytest_raycompat.records import FlowResult
+    from pytest_raycompat.records import FlowResult, Verdict
     from pytest_raycompat.report.collector import Collector
     from pytest_raycompat.session import Session
 
@@ -19,6 +19,8 @@ SESSION: pytest.StashKey[Session] = pytest.StashKey()
 COLLECTOR: pytest.StashKey[Collector] = pytest.StashKey()
 FLOWS: pytest.StashKey[list[FlowResult]] = pytest.StashKey()
 """The flows that one test ran, in order."""
+VERDICT: pytest.StashKey[Verdict] = pytest.StashKey()
+"""The verdict on a test so far."""
 REQUIREMENTS: pytest.StashKey[list[Requirement]] = pytest.StashKey()
 """What a test needs, as its markers say, in the order in which they are written."""
 GAP_IDS: pytest.StashKey[Collection[str]] = pytest.StashKey()

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_raycompat import distribution
 from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
-from pytest_raycompat.environment import EnvironmentProblem
+from pytest_raycompat.environment import EnvironmentProblem, describe_versions
 from pytest_raycompat.fixtures import FlowFailed
 from pytest_raycompat.judgement import Judgement, describe_failure, judge_flow, judge_marked
 from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
@@ -21,7 +21,7 @@ from pytest_raycompat.report import terminal
 from pytest_raycompat.report.collector import Collector, record_of
 from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.session import Session
-from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, session_of
+from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, VERDICT, session_of
 from pytest_raycompat.versions import is_version
 
 
@@ -135,6 +135,9 @@ def judge_test(
     if judgement is None:
         return
     judgement = item.config.hook.pytest_raycompat_verdict(item=item, judgement=judgement) or judgement
+    if report.when == "teardown" and item.stash.get(VERDICT, "passed") in RED:
+        return  # what went wrong before says more
+    item.stash[VERDICT] = judgement.verdict
     flows = item.stash.get(FLOWS, [])
     record = record_of(item.nodeid, judgement, call.duration, flows)
     report.raycompat = msgspec.to_builtins(record)  # type: ignore[attr-defined]  # pytest passes attributes on
@@ -175,7 +178,7 @@ def judgement_on(
         return Judgement("untested", "it is marked xfail; mark it known_gap(id) for a verdict")
     if report.skipped:
         return Judgement("unsupported", skip_reason(report))
-    if report.when != "call":
+    if report.when != "call" and not isinstance(error, FlowFailed):
         return Judgement("infra", f"{report.when}: {one_line(error)}") if error is not None else None
     session = session_of(item.config)
     flows = item.stash.get(FLOWS, [])
@@ -216,7 +219,7 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
     if not records:
         return
     environment = session.environment
-    reporter.section(f"Ray {environment.ray}, vLLM {environment.vllm}, {session.device}", bold=True)
+    reporter.section(f"{describe_versions(environment)}, {session.device}", bold=True)
     width = int(reporter.config.get_terminal_writer().fullwidth)
     for line, markup in terminal.table(records, width):
         reporter.write_line(line, **({markup: True} if markup else {}))

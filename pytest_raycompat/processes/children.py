@@ -59,8 +59,15 @@ class Children:
             cwd=folder,
             start_new_session=True,
         )
-        tell(guardian, {"session": process.pid})
-        return Child(process, self)
+        child = Child(process, self)
+        try:
+            tell(guardian, {"session": process.pid})
+        except BrokenPipeError:  # nothing may run that nobody would end
+            self._guardian = None
+            child.end(0)
+            guardian.wait()
+            raise OSError("the process that watches over the children of this run has ended") from None
+        return child
 
     def new_folder(self, prefix: str) -> Path:
         """Make a folder that only this user can read, and that is removed at the end of the run."""
@@ -102,7 +109,7 @@ class Children:
         if self._guardian is None:
             # by our own import path, whatever the tests under way have done to the environment
             program = (
-                f"import sys; sys.path[:] = {[os.path.abspath(entry) for entry in sys.path]!r}; "
+                f"import sys; sys.path += {[os.path.abspath(entry) for entry in sys.path]!r}; "
                 "from pytest_raycompat.processes.guardian import main; main()"
             )
             self._guardian = subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -26,6 +26,8 @@ class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One test and its verdict."""
+
+    __test__: ClassVar[bool] = False  # its name begins as a test's does
 
     id: str
     verdict: Verdict

@@ -214,9 +214,6 @@ def test_a_flow_that_works_closes_its_gap(
     assert verdicts == {"test_flow": "gap-closed", "test_marked": "gap-closed", "test_not_marked": "passed"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: a flow that fails in a fixture is taken for the infrastructure (wiring.py)"
-)
 def test_a_flow_in_a_fixture_is_judged_as_one_in_a_test(
     pytester: pytest.Pytester,
     run_marked: Callable[..., pytest.RunResult],
