@@ -69,17 +69,23 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def shared_memory_of(processes: Iterable[psutil.Process]) -> set[Path]:
-    """Find the named shared-memory segments that ``processes`` have mapped."""
+    """Find the named shared-memory segments that ``processes`` have mapped.
+
+    They are known by their inode: glibc makes a named semaphore under another name, which is what its maker's maps show
+    for ever, as deleted (``sem_open``; Ray's channels use such semaphores).
+    """
+    names = {entry.inode(): Path(entry.path) for entry in os.scandir(SHARED_MEMORY)}
     found: set[Path] = set()
-    for process in processes:
+    for process in processes if names else ():
         try:
             maps = Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
         except OSError:  # it ended meanwhile, or it is another user's
             continue
         for line in maps.splitlines():
-            _, found_it, name = line.partition(f" {SHARED_MEMORY}/")
-            if found_it and not name.endswith(" (deleted)"):
-                found.add(SHARED_MEMORY / name)
+            if f" {SHARED_MEMORY}/" in line:
+                inode = int(line.split(maxsplit=5)[4])  # address, permissions, offset, device, inode, path
+                if inode in names:
+                    found.add(names[inode])
     return found
 
 

@@ -280,6 +280,24 @@ def test_segments_that_children_leave_behind_are_removed_when_closing_and_no_oth
     mapping[0].end()
 
 
+def test_a_named_semaphore_that_a_child_leaves_behind_is_removed(children: Children) -> None:
+    name = f"raycompat-test-{os.getpid()}-{time.monotonic_ns()}"
+    program = (
+        "import ctypes, time; library = ctypes.CDLL(None, use_errno=True); library.sem_open.restype = ctypes.c_void_p; "
+        f"assert library.sem_open(b'/{name}', 0o100, 0o600, 1); print('made', flush=True); time.sleep(60)"
+    )
+    child = children.start([sys.executable, "-c", program], environment=SHELL, stdout=subprocess.PIPE)
+    assert child.process.stdout is not None
+    assert child.process.stdout.readline() == b"made\n"
+    semaphore = SHARED_MEMORY / f"sem.{name}"
+    assert semaphore.exists()
+    time.sleep(SEEN_S)
+    child.process.kill()
+    children.close()
+    assert not semaphore.exists()
+    child.end()
+
+
 def test_a_segment_is_reclaimed_while_the_run_goes_on(
     children: Children, segments: list[Path], wait_until: Callable[..., None]
 ) -> None:
