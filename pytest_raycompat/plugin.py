@@ -13,7 +13,7 @@ from pytest_raycompat.fixtures import make_ray_cluster as make_ray_cluster
 from pytest_raycompat.fixtures import ray_cluster as ray_cluster
 from pytest_raycompat.fixtures import run_flow as run_flow
 from pytest_raycompat.fixtures import tiny_model as tiny_model
-from pytest_raycompat.state import COLLECTOR, GAP_IDS, REQUIREMENTS, SESSION, session_of
+from pytest_raycompat.state import COLLECTOR, GAP_IDS, REQUIREMENTS, SESSION, is_worker, session_of
 
 if TYPE_CHECKING:
     from pytest_raycompat.report.collector import Collector
@@ -68,11 +68,6 @@ class Recorder:
         data = getattr(report, "raycompat", None)
         if data is not None and not is_worker(self._config):
             collector_of(self._config).add(data)
-
-
-def is_worker(config: pytest.Config) -> bool:
-    """Whether this process is a worker of pytest-xdist, whose controller does the reporting."""
-    return hasattr(config, "workerinput")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -27,6 +27,11 @@ GAP_IDS: pytest.StashKey[Collection[str]] = pytest.StashKey()
 """The gaps that a test is marked with."""
 
 
+def is_worker(config: pytest.Config) -> bool:
+    """Whether this process is a worker of pytest-xdist, whose controller does the reporting."""
+    return hasattr(config, "workerinput")
+
+
 def session_of(config: pytest.Config) -> Session:
     """Return the run's session, made on first use: a run that needs nothing of ours pays nothing.
 

@@ -21,7 +21,7 @@ from pytest_raycompat.report import terminal
 from pytest_raycompat.report.collector import Collector, record_of
 from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.session import Session
-from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, VERDICT, session_of
+from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, VERDICT, is_worker, session_of
 from pytest_raycompat.versions import is_version
 
 
@@ -101,7 +101,7 @@ def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list
             item.stash[GAP_IDS] = gaps
     if not wrong:
         return True
-    if hasattr(config, "workerinput"):
+    if is_worker(config):
         distribution.tell(config, distribution.WRONG, wrong)
         return False
     raise pytest.UsageError("\n".join(wrong))

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.state import is_worker
+
 WORTH_SAYING_S = 2.0
 """How long a phase must have been going on to get a line of its own, where lines cannot be rewritten, in seconds."""
 REPEAT_S = 30.0
@@ -21,7 +23,7 @@ class Progress:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._quiet = hasattr(config, "workerinput") or config.get_verbosity() < 0
+        self._quiet = is_worker(config) or config.get_verbosity() < 0
         self._said: tuple[str, str] | None = None
         self._said_at = 0.0
         self._rewriting = False

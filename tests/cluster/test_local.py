@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -67,6 +67,21 @@ def start(
         device="cpu",
         environment=variables,
         token=token,
+        log_folder=logs,
+        limit_s=limit_s,
+    )
+
+
+def attach(
+    children: Children, address: str, variables: Mapping[str, str], logs: Path, *, limit_s: float
+) -> AttachedCluster:
+    return AttachedCluster(
+        children,
+        address=address,
+        python=sys.executable,
+        versions="",
+        device="cpu",
+        environment=variables,
         log_folder=logs,
         limit_s=limit_s,
     )
@@ -136,16 +151,7 @@ def test_attaching_uses_a_cluster_and_leaves_it_alone(
 ) -> None:
     theirs = start(children, variables, token, tmp_path, [NodeShape(gpus=1)])
     guest = Children()
-    attached = AttachedCluster(
-        guest,
-        address=theirs.address,
-        python=sys.executable,
-        versions="",
-        device="cpu",
-        environment=theirs.environment,
-        log_folder=tmp_path,
-        limit_s=60,
-    )
+    attached = attach(guest, theirs.address, theirs.environment, tmp_path, limit_s=60)
     assert attached.gpus == 1
     assert attached.keep_logs("anywhere") is None
     attached.close()
@@ -157,16 +163,7 @@ def test_attaching_uses_a_cluster_and_leaves_it_alone(
 def test_nothing_listens(children: Children, variables: dict[str, str], tmp_path: Path) -> None:
     port = free_port()
     with pytest.raises(ClusterError) as raised:
-        AttachedCluster(
-            children,
-            address=f"127.0.0.1:{port}",
-            python=sys.executable,
-            versions="",
-            device="cpu",
-            environment=variables,
-            log_folder=tmp_path,
-            limit_s=10,
-        )
+        attach(children, f"127.0.0.1:{port}", variables, tmp_path, limit_s=10)
     assert str(raised.value) == (f"nothing listens at 127.0.0.1:{port}: start Ray there, or use --ray-cluster=local")
 
 
@@ -180,16 +177,7 @@ def test_something_that_is_not_ray_listens(children: Children, variables: dict[s
     )
     wait_for_port(port)
     with pytest.raises(ClusterError) as raised:
-        AttachedCluster(
-            children,
-            address=f"127.0.0.1:{port}",
-            python=sys.executable,
-            versions="",
-            device="cpu",
-            environment=variables,
-            log_folder=tmp_path,
-            limit_s=8,
-        )
+        attach(children, f"127.0.0.1:{port}", variables, tmp_path, limit_s=8)
     assert str(raised.value).startswith(f"cannot connect to the cluster at 127.0.0.1:{port}: ")
     server.end(0)
 
