@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,10 +25,28 @@ class FlowFailed(Exception):
 class RunFlow(Protocol):
     """What the fixture ``run_flow`` is."""
 
-    def __call__(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
+    def __call__(
+        self,
+        flow: str,
+        /,
+        *,
+        nodes: Sequence[int] | None = None,
+        late_nodes: int = 0,
+        namespaces: bool = False,
+        deadline_s: float | None = None,
+        **parameters: Any,
+    ) -> Any:
         """Run a flow and return its :class:`~pytest_raycompat.records.FlowResult`.
 
         With the same parameters it runs once a session. A flow that does not end ``ok`` ends the test with its verdict.
+
+        Args:
+            flow: name of a flow, or a module of your own.
+            nodes: the GPUs of each node that it needs, the head first; by default it runs on the run's own cluster.
+            late_nodes: how many of these, at the end, join only once the flow waits for their GPUs.
+            namespaces: whether each of them is in a network namespace of its own, so that traffic crosses a link.
+            deadline_s: when it is ended, in seconds; by default as ``--raycompat-deadline`` says.
+            parameters: become the flow's command line.
         """
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
@@ -42,8 +60,23 @@ class _RunFlow:
         self._session = session_of(request.config)
         self._flows = request.node.stash.setdefault(FLOWS, [])
 
-    def __call__(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        return self._finish(lambda: self._session.flows.run(flow, parameters, deadline_s), is_control=False)
+    def __call__(
+        self,
+        flow: str,
+        /,
+        *,
+        nodes: Sequence[int] | None = None,
+        late_nodes: int = 0,
+        namespaces: bool = False,
+        deadline_s: float | None = None,
+        **parameters: Any,
+    ) -> Any:
+        from pytest_raycompat.cluster.spec import shape_of
+
+        shape = shape_of(nodes, late_nodes, namespaces=namespaces) if nodes is not None else None
+        return self._finish(
+            lambda: self._session.flows.run(flow, parameters, deadline_s, shape=shape), is_control=False
+        )
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
         return self._finish(lambda: self._session.flows.run_control(flow, parameters, deadline_s), is_control=True)
@@ -70,7 +103,7 @@ def ray_cluster(request: pytest.FixtureRequest) -> Any:
     session = session_of(request.config)
     if not session.settings.active:
         pytest.skip(NO_CLUSTER)
-    from pytest_raycompat.cluster.provider import CurrentCluster
+    from pytest_raycompat.cluster.current import CurrentCluster
 
     return CurrentCluster(session.clusters)
 

@@ -46,6 +46,7 @@ def applicable(
             parameters=result.parameters,
             environment=environment,
             device=result.device,
+            head_gpus=result.node_gpus[0] if result.node_gpus else None,
         )
     ]
 

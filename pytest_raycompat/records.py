@@ -93,6 +93,8 @@ class FlowResult(msgspec.Struct, frozen=True, kw_only=True):
     """The phase it was in when it ended."""
     device: Literal["cpu", "cuda"]
     nodes: int
+    node_gpus: tuple[int, ...] = ()
+    """The GPUs of each node of its cluster, the head first; none for what ran without Ray."""
     outputs: dict[str, Any] = {}
     """What the flow reported: tokens, log-probabilities, texts."""
     evidence: dict[str, Any] = {}

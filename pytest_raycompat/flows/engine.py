@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from pytest_raycompat.flows.reporting import Reporter, qualified_name
+from pytest_raycompat.flows.worker_evidence import own_variables
 from pytest_raycompat.platforms import ACTIVATION_VARIABLE
 
 EXECUTORS = ("ray-v2", "ray-v1", "mp", "uni")
@@ -87,6 +88,26 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+ACTOR_VARIABLES = (
+    RAY_V2_VARIABLE,
+    ACTIVATION_VARIABLE,
+    "HF_HUB_OFFLINE",
+    "VLLM_NO_USAGE_STATS",
+    "VLLM_CPU_KVCACHE_SPACE",
+)
+
+
+def variables_for_actors(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the variables for an engine that starts inside a Ray actor, which does not inherit those of its driver."""
+    return {name: os.environ[name] for name in ACTOR_VARIABLES if name in os.environ}
+
+
+def data_parallel_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the further arguments of engines that work in parallel on different requests."""
+    backend = "ray" if arguments.executor.startswith("ray") else "mp"
+    return {"data_parallel_size": arguments.data_parallel_size, "data_parallel_backend": backend}
+
+
 def report_evidence(reporter: Reporter, llm: Any, arguments: argparse.Namespace) -> None:
     """Report the executor that the engine's own configuration leads to, and what every rank says of itself."""
     reporter.evidence("workers", sorted(llm.collective_rpc("raycompat_evidence"), key=lambda worker: worker["rank"]))
@@ -98,6 +119,7 @@ def report_evidence(reporter: Reporter, llm: Any, arguments: argparse.Namespace)
     else:
         reporter.evidence("executor_class", qualified_name(Executor.get_class(config)))
     reporter.evidence("platform", platform_name())
+    reporter.evidence("variables", own_variables())
 
 
 def platform_name() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +17,13 @@ WORKER_CLASSES: Mapping[str, tuple[str, ...]] = {
 """Names of vLLM's actor classes; a flow without an engine has actors of its own."""
 
 
+SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "concurrency")
+"""Parameters of flows that multiply the workers that they start."""
+
+
 def ranks(parameters: Mapping[str, Any]) -> int:
     """How many workers, and so GPUs, an engine with these parameters takes."""
-    return int(parameters.get("tensor_parallel_size", 1)) * int(parameters.get("pipeline_parallel_size", 1))
+    return math.prod(int(parameters.get(name, 1)) for name in SIZES)
 
 
 def runs_on_ray(parameters: Mapping[str, Any]) -> bool:

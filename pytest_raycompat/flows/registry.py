@@ -26,6 +26,10 @@ class Flow:
     """Whether it runs on Ray whatever its parameters, and so has no control."""
     tells_workers: bool = True
     """Whether every rank of its engine says where it runs; a server's ranks do not, so Ray alone is asked."""
+    control: str | None = None
+    """The flow that does the same work without Ray, where it is another one: it gets the sizes of the engine."""
+    dashboard: bool = False
+    """Whether it needs Ray's dashboard, which has the jobs API."""
 
     def on_ray(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it runs on Ray with these parameters."""
@@ -47,6 +51,26 @@ FLOWS: Mapping[str, Flow] = {
             "pytest_raycompat.flows.serve",
             ("start", "request", "refuse", "inspect", "stop"),
             tells_workers=False,
+        ),
+        Flow(
+            "ray_data",
+            "pytest_raycompat.flows.ray_data",
+            ("import", "start", "process", "inspect", "read", "shutdown"),
+            tells_workers=False,
+        ),
+        Flow(
+            "jobs",
+            "pytest_raycompat.flows.jobs",
+            ("connect", "submit", "import", "start", "generate", "inspect", "shutdown", "stop"),
+            control="generate",
+            dashboard=True,
+        ),
+        Flow(
+            "data_parallel",
+            "pytest_raycompat.flows.data_parallel",
+            ("import", "start", "generate", "inspect", "shutdown"),
+            tells_workers=False,
+            control="generate",
         ),
         Flow(
             "compiled_graph",

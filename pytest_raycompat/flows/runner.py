@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from pytest_raycompat.cluster.protocol import ObserverError, RayCluster
+from pytest_raycompat.cluster.protocol import Actor, ObserverError, RayCluster
 from pytest_raycompat.flows import events, proof
+from pytest_raycompat.flows.late import LateNodes
 from pytest_raycompat.flows.registry import Flow, arguments_for
 from pytest_raycompat.flows.rootcause import root_first
 from pytest_raycompat.processes.children import Child, Children, describe_exit
@@ -48,7 +49,8 @@ class Observed:
     def enter(self, phase: str) -> None:
         """Go on to ``phase``, and note how long the last one took."""
         now = time.monotonic()
-        self.timings[self.phase] = round(now - self.phase_began, 3)
+        spent = self.timings.get(self.phase, 0.0) + now - self.phase_began  # a flow may come back to a phase
+        self.timings[self.phase] = round(spent, 3)
         self.phase, self.phase_began = phase, now
 
 
@@ -95,7 +97,14 @@ class FlowRunner:
         """
         log = self._new_log(flow, parameters)
         began = time.monotonic()
-        command = [self._python, "-X", "faulthandler", "-m", flow.module]
+        command = [
+            *(cluster.driver_command if cluster is not None else ()),
+            self._python,
+            "-X",
+            "faulthandler",
+            "-m",
+            flow.module,
+        ]
         command += arguments_for({**extra, **parameters}) + (["--hold"] if cluster is not None else [])
         with log.open("wb") as stream:
             child = self._children.start(
@@ -109,7 +118,7 @@ class FlowRunner:
         finally:
             child.end()
         if cluster is not None:
-            observed.evidence.update(await_release(cluster, child.pid))
+            observed.evidence.update(await_release(cluster, owner_of(child, observed)))
         self._children.reclaim_shared_memory()
         failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
@@ -122,6 +131,7 @@ class FlowRunner:
             phase=failure.phase if failure else "over",
             device=device,
             nodes=len(cluster.nodes) if cluster is not None else 0,
+            node_gpus=tuple(node.gpus for node in cluster.nodes) if cluster is not None else (),
             outputs=observed.outputs,
             evidence=observed.evidence,
             timings=observed.timings,
@@ -143,8 +153,10 @@ class FlowRunner:
         assert child.process.stdout is not None
         descriptor = child.process.stdout.fileno()
         buffered = b""
+        late = LateNodes(cluster)
         while (left := deadline - time.monotonic()) > 0:
             self._progress(observed.phase, time.monotonic() - observed.phase_began, left)
+            observed.evidence.update(late.look())
             if not select.select([descriptor], [], [], min(TICK_S, left))[0]:
                 if child.poll() is not None:  # it is over, though something that it left has the stream open
                     break
@@ -174,7 +186,7 @@ class FlowRunner:
                 observed.evidence[name] = value
             case events.Hold():
                 if cluster is not None:
-                    observed.evidence.update(look_at(cluster, child.pid))
+                    observed.evidence.update(look_at(cluster, owner_of(child, observed)))
                 let_go(child)
             case events.Raised(chain=chain):
                 observed.failed_in = observed.phase
@@ -200,12 +212,26 @@ def last_words(log: str) -> str:
     return f"its log says: {(fatal or lines)[-1]}" if lines else "its log is empty"
 
 
-def belongs_to(driver_pid: int, session: int) -> bool:
-    """Whether the driver of a Ray job is one of a flow's processes."""
-    try:
-        return os.getsid(driver_pid) == session
-    except (ProcessLookupError, PermissionError):
-        return False
+@dataclass(frozen=True)
+class Owner:
+    """Whose a Ray job is: that of a flow's processes, or of a driver that the flow had Ray start."""
+
+    session: int
+    jobs: frozenset[str] = frozenset()
+
+    def owns(self, actor: Actor) -> bool:
+        """Whether ``actor`` is of the flow."""
+        if actor.job_id in self.jobs:
+            return True
+        try:
+            return os.getsid(actor.driver_pid) == self.session
+        except (ProcessLookupError, PermissionError):
+            return False
+
+
+def owner_of(child: Child, observed: Observed) -> Owner:
+    """Tell what the flow owns: its session, and the Ray jobs that it says it submitted."""
+    return Owner(child.pid, frozenset(observed.evidence.get("submitted_jobs", ())))
 
 
 def look_before(cluster: RayCluster) -> dict[str, Any]:
@@ -213,23 +239,26 @@ def look_before(cluster: RayCluster) -> dict[str, Any]:
     nodes = [node for node in cluster.observer.nodes() if node.alive]
     return {
         "nodes": [node.node_id for node in nodes],
+        "head": next((node.node_id for node in nodes if node.head), None),
         "gpus_in_cluster": sum(node.gpus for node in nodes),
         "free_gpus_before": sum(node.free_gpus for node in nodes),
+        "carried_before": cluster.carried(),
     }
 
 
-def look_at(cluster: RayCluster, session: int) -> dict[str, Any]:
+def look_at(cluster: RayCluster, owner: Owner) -> dict[str, Any]:
     """Ask Ray, while the flow's engine is up, which actors it has and which GPUs are held."""
-    actors = [actor for actor in cluster.observer.actors() if belongs_to(actor.driver_pid, session)]
+    actors = [actor for actor in cluster.observer.actors() if owner.owns(actor)]
     nodes = [node for node in cluster.observer.nodes() if node.alive]
     return {
         "actors": msgspec.to_builtins(actors),
         "jobs": sorted({actor.job_id for actor in actors}),
         "free_gpus_during": sum(node.free_gpus for node in nodes),
+        "carried_during": cluster.carried(),
     }
 
 
-def await_release(cluster: RayCluster, session: int) -> dict[str, Any]:
+def await_release(cluster: RayCluster, owner: Owner) -> dict[str, Any]:
     """Wait until Ray has back what the flow held.
 
     Returns:
@@ -240,7 +269,7 @@ def await_release(cluster: RayCluster, session: int) -> dict[str, Any]:
     while time.monotonic() - began < RELEASE_LIMIT_S:
         try:
             nodes = [node for node in cluster.observer.nodes() if node.alive]
-            actors = [actor for actor in cluster.observer.actors() if belongs_to(actor.driver_pid, session)]
+            actors = [actor for actor in cluster.observer.actors() if owner.owns(actor)]
         except ObserverError as error:
             return {"not_released": str(error)}
         busy = sum(node.gpus - node.free_gpus for node in nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from pytest_raycompat.cluster.protocol import ClusterError, RayCluster
+from pytest_raycompat.cluster.spec import Shape
 from pytest_raycompat.flows import proof
 from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
@@ -20,6 +22,7 @@ from pytest_raycompat.records import FlowResult
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
 
+ENGINE_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 FREE_LIMIT_S = 30.0
 """How long a flow waits for GPUs that somebody else holds in Ray."""
 
@@ -65,11 +68,24 @@ class FlowRuns:
         )
 
     def run(
-        self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None, *, fresh: bool = False
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        deadline_s: float | None = None,
+        *,
+        shape: Shape | None = None,
+        fresh: bool = False,
     ) -> FlowResult:
         """Run a flow on the cluster, or return what it gave before with the same parameters, unless it is to be fresh.
 
         A failure that no gap explains is followed by its control, the same work without Ray.
+
+        Args:
+            name: of the flow.
+            parameters: become its command line.
+            deadline_s: when it is ended, in seconds; by default as the settings say.
+            shape: the nodes that it needs; by default it runs on the run's own cluster.
+            fresh: run it even if its result is known.
 
         Raises:
             NeedsNotMet: it needs what is not there.
@@ -79,16 +95,18 @@ class FlowRuns:
         flow = find_flow(name)
         if flow.needs_vllm and "executor" not in parameters and self._session.environment.default_executor is not None:
             parameters = {"executor": self._session.environment.default_executor, **parameters}
-        key = f"{flow.name} {sorted(parameters.items())}"
+        on_ray = flow.on_ray(parameters)
+        key = f"{flow.name} {sorted(parameters.items())} {shape if on_ray else None}"
         if key in self._results and not fresh:
             return self._results[key]
-        self._check_needs(flow, parameters)
+        shape = self._checked_needs(flow, parameters, shape)
         self._title = " ".join([flow.name, *(f"{name}={value}" for name, value in parameters.items())])
-        on_ray = flow.on_ray(parameters)
-        cluster = self._prepared_cluster(parameters) if on_ray else None
-        result = self._run_once(flow, parameters, cluster, deadline_s)
-        if on_ray and result.failure is not None:
-            self._session.clusters.distrust(f"{flow.name} ended with {result.outcome}")
+        cluster = self._prepared_cluster(parameters, shape) if on_ray else None
+        result = self._run_once(flow, parameters, cluster, shape, deadline_s)
+        if cluster is not None:
+            self._session.clusters.completed(cluster)
+        if cluster is not None and result.failure is not None:
+            self._session.clusters.distrust(cluster)
             if not flow.always_on_ray and not applicable(self._session.gaps, result, self._session.environment):
                 result = self._with_control(result, name, parameters, deadline_s)
         self._results[key] = result
@@ -100,6 +118,9 @@ class FlowRuns:
         Raises:
             NeedsNotMet: it needs what is not there.
         """
+        control = find_flow(name).control
+        if control is not None:
+            name, parameters = control, {key: value for key, value in parameters.items() if key in ENGINE_SIZES}
         executor = "mp" if proof.ranks(parameters) > 1 else "uni"
         return self.run(name, {**parameters, "executor": executor}, deadline_s)
 
@@ -113,7 +134,12 @@ class FlowRuns:
         return msgspec.structs.replace(result, control=control)
 
     def _run_once(
-        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, deadline_s: float | None
+        self,
+        flow: Flow,
+        parameters: Mapping[str, Any],
+        cluster: RayCluster | None,
+        shape: Shape | None,
+        deadline_s: float | None,
     ) -> FlowResult:
         try:
             result = self._runner.run(
@@ -124,47 +150,68 @@ class FlowRuns:
                 cluster=cluster,
                 device=self._session.device,
                 deadline_s=deadline_s or self._session.settings.deadline_s,
-                reproduce=self._reproduction(flow, parameters, cluster),
+                reproduce=self._reproduction(flow, parameters, cluster, shape),
             )
         finally:
             self._display.clear()
         self._finished(result)
         return result
 
-    def _reproduction(self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None) -> str:
+    def _reproduction(
+        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, shape: Shape | None
+    ) -> str:
+        written = None
+        if cluster is not None:
+            written = shape.written if shape is not None else self._session.clusters.written
         return reproduction(
             flow,
             parameters,
             device=self._session.device,
-            cluster=self._session.clusters.written if cluster is not None else None,
+            cluster=written,
             python=self._session.settings.python if self._session.settings.python_given else None,
         )
 
-    def _check_needs(self, flow: Flow, parameters: Mapping[str, Any]) -> None:
-        """Decide in a moment what vLLM waits half an hour for (``PG_WAIT_TIMEOUT``, vllm/v1/executor/ray_utils.py)."""
-        if flow.needs_vllm and self._session.environment.vllm is None:
-            raise NeedsNotMet(f"vLLM is not installed for {self._session.settings.python}")
+    def _checked_needs(self, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None) -> Shape | None:
+        """Decide in a moment what vLLM waits half an hour for (``PG_WAIT_TIMEOUT``, vllm/v1/executor/ray_utils.py).
+
+        Returns:
+            The shape of the local cluster that it needs; None for one that is somebody else's, or without Ray.
+
+        Raises:
+            NeedsNotMet: something is not there.
+        """
+        session = self._session
+        if flow.needs_vllm and session.environment.vllm is None:
+            raise NeedsNotMet(f"vLLM is not installed for {session.settings.python}")
         executor = parameters.get("executor")
-        if flow.needs_vllm and executor is not None and executor not in self._session.environment.executors:
-            has = ", ".join(self._session.environment.executors)
-            raise NeedsNotMet(f"vLLM {self._session.environment.vllm} has no executor {executor}; it has {has}")
+        if flow.needs_vllm and executor is not None and executor not in session.environment.executors:
+            has = ", ".join(session.environment.executors)
+            raise NeedsNotMet(f"vLLM {session.environment.vllm} has no executor {executor}; it has {has}")
         ranks = proof.ranks(parameters)
         needs = f"needs {plural(ranks, 'GPU')}"
-        if flow.on_ray(parameters) and not self._session.settings.active:
+        if not flow.on_ray(parameters):
+            if session.device == "cuda" and ranks > len(session.visible_gpus):
+                raise NeedsNotMet(f"{needs}, found {len(session.visible_gpus)} on this machine")
+            return None
+        if not session.settings.active:
             raise NeedsNotMet("it runs on Ray, and there is no cluster: use --ray-cluster=auto")
-        if flow.on_ray(parameters) and ranks > self._session.clusters.gpus:
+        unsuited = session.clusters.unsuited(shape) if shape is not None else None
+        if unsuited is not None:
+            raise NeedsNotMet(unsuited)
+        gpus = sum(shape.gpus) if shape is not None else session.clusters.gpus
+        if ranks > gpus:
             raise NeedsNotMet(
-                f"{needs}, found {self._session.clusters.gpus} ({self._session.clusters.describe()}); "
-                f"try --ray-cluster=local:1x{ranks}"
+                f"{needs}, found {gpus} ({session.clusters.describe()}); try --ray-cluster=local:1x{ranks}"
             )
-        if not flow.on_ray(parameters) and self._session.device == "cuda" and ranks > len(self._session.visible_gpus):
-            raise NeedsNotMet(f"{needs}, found {len(self._session.visible_gpus)} on this machine")
+        if session.clusters.shape is None:
+            return None
+        return dataclasses.replace(shape or session.clusters.shape, dashboard=flow.dashboard)
 
-    def _prepared_cluster(self, parameters: Mapping[str, Any]) -> RayCluster:
+    def _prepared_cluster(self, parameters: Mapping[str, Any], shape: Shape | None) -> RayCluster:
         """Return the cluster once it has the GPUs free that the flow needs."""
-        cluster = self._session.clusters.get()
+        cluster = self._session.clusters.get(shape)
         began = time.monotonic()
-        needed = proof.ranks(parameters)
+        needed = min(proof.ranks(parameters), cluster.gpus)  # late nodes bring the rest
         while True:
             free = sum(node.free_gpus for node in cluster.observer.nodes() if node.alive)
             waited = time.monotonic() - began

@@ -45,6 +45,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pytest_raycompat.flows.serve")
     engine.add_arguments(parser)
     parser.add_argument("--entry-point", choices=tuple(ENTRY_POINTS), default="api-server")
+    parser.add_argument("--data-parallel-size", type=int, default=1, help="engines behind the server")
     parser.add_argument("--max-tokens", type=int, default=16, help="tokens to generate for each prompt")
     return parser.parse_args(arguments)
 
@@ -60,6 +61,9 @@ def start_server(arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes]
     for name in ("dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size", "seed"):
         command += [f"--{name.replace('_', '-')}", str(settings[name])]
     command += ["--distributed-executor-backend", settings["distributed_executor_backend"]]
+    if arguments.data_parallel_size > 1:
+        for name, value in engine.data_parallel_arguments(arguments).items():
+            command += [f"--{name.replace('_', '-')}", str(value)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL), f"http://127.0.0.1:{port}"
 
 
@@ -179,7 +183,11 @@ def serve(reporter: Reporter, arguments: argparse.Namespace) -> None:
 def main() -> int:
     """Run the flow and return its exit status."""
     arguments = parse_arguments()
-    parameters = {**engine.parameters(arguments), "entry_point": arguments.entry_point}
+    parameters = {
+        **engine.parameters(arguments),
+        "data_parallel_size": arguments.data_parallel_size,
+        "entry_point": arguments.entry_point,
+    }
     return run_program("serve", parameters, lambda reporter: serve(reporter, arguments), hold=arguments.hold)
 
 

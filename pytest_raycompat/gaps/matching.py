@@ -20,6 +20,7 @@ def applies(
     parameters: Mapping[str, Any],
     environment: Environment,
     device: str,
+    head_gpus: int | None = None,
     capability: Callable[[str], bool] | None = None,
 ) -> bool:
     """Tell whether every condition of ``gap`` holds for a run of ``flow`` in ``environment``.
@@ -32,6 +33,7 @@ def applies(
         parameters: the flow's parameters; ``executor`` is the one that a condition may name.
         environment: the environment under test.
         device: what the flow runs on, ``cpu`` or ``cuda``.
+        head_gpus: the GPUs of the head node of its cluster; None without Ray.
         capability: says whether the environment has an attribute or parameter that ``lacks`` names. Without it that
             cannot be told, and a gap with ``lacks`` does not apply.
 
@@ -44,6 +46,10 @@ def applies(
     if when.device is not None and when.device != device:
         return False
     if when.executor is not None and when.executor != parameters.get("executor"):
+        return False
+    if when.head_gpus is not None and when.head_gpus != head_gpus:
+        return False
+    if any(parameters.get(name) != value for name, value in when.parameters.items()):
         return False
     versions = (
         (when.ray, environment.ray),

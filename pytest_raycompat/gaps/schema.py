@@ -31,6 +31,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     python: str | None = None
     device: Literal["cpu", "cuda"] | None = None
     executor: Literal["ray-v1", "ray-v2", "mp", "uni"] | None = None
+    parameters: dict[str, str | int | bool] = {}
+    """Parameters of the flow and the values that they have; one that is not given to the flow does not hold."""
+    head_gpus: int | None = None
+    """How many GPUs the head node of the cluster has."""
     lacks: tuple[str, ...] = ()
     """Ray attributes or parameters; the gap applies where at least one is absent, whatever a fork's version says."""
 
