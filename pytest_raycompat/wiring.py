@@ -15,6 +15,7 @@ from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
 from pytest_raycompat.environment import EnvironmentProblem, describe_versions
 from pytest_raycompat.fixtures import FlowFailed
 from pytest_raycompat.judgement import Judgement, describe_failure, judge_flow, judge_marked
+from pytest_raycompat.lease import LeaseError
 from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
 from pytest_raycompat.records import RED
 from pytest_raycompat.report import terminal
@@ -186,7 +187,7 @@ def judgement_on(
         if error.is_control:
             return Judgement("control-failed", f"its control failed: {describe_failure(error.result.failure)}")
         return judge_flow(error.result, session.gaps, session.environment, marked)
-    if isinstance(error, ClusterError | ObserverError):
+    if isinstance(error, ClusterError | ObserverError | LeaseError):
         return Judgement("infra", str(error))
     if error is None and report.failed:  # a strict xfail that passed
         return Judgement("failed", str(report.longrepr))

@@ -10,7 +10,7 @@ from pytest_raycompat.flows.reporting import Reporter, qualified_name
 from pytest_raycompat.flows.worker_evidence import own_variables
 from pytest_raycompat.platforms import ACTIVATION_VARIABLE
 
-EXECUTORS = ("ray-v2", "ray-v1", "mp", "uni")
+EXECUTORS = ("ray-v2", "ray-v1", "ray", "mp", "uni")
 RAY_V2_VARIABLE = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
 """Chooses between vLLM's two Ray executors; exists since vLLM 0.20, default 1 since 0.21 (vllm/envs.py)."""
 
@@ -19,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of an engine to a flow's command line."""
     parser.add_argument("--model", required=True, help="folder of the model")
     parser.add_argument(
-        "--executor", choices=EXECUTORS, default="ray-v2", help="mp and uni are the control without Ray"
+        "--executor",
+        choices=EXECUTORS,
+        default="ray-v2",
+        help="ray is what vLLM takes by itself; mp and uni are without Ray",
     )
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
     parser.add_argument("--pipeline-parallel-size", type=int, default=1)
@@ -47,7 +50,8 @@ def prepare_process(arguments: argparse.Namespace) -> None:
     if arguments.executor.startswith("ray"):
         if not os.environ.get("RAY_ADDRESS"):
             raise ValueError("RAY_ADDRESS is not set, so vLLM would start a Ray of its own; set it to HOST:PORT")
-        os.environ[RAY_V2_VARIABLE] = "1" if arguments.executor == "ray-v2" else "0"
+        if arguments.executor != "ray":
+            os.environ[RAY_V2_VARIABLE] = "1" if arguments.executor == "ray-v2" else "0"
     if os.path.isdir(arguments.model):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local model needs no hub, and asking takes minutes offline
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")

@@ -9,10 +9,13 @@ from typing import Any
 EXECUTOR_CLASSES: Mapping[str, tuple[str, ...]] = {
     "ray-v2": ("RayExecutorV2",),
     "ray-v1": ("RayDistributedExecutor",),
+    "ray": ("RayExecutorV2", "RayDistributedExecutor"),
 }
+"""Names of vLLM's executor classes; ``ray`` is whichever of them that vLLM takes."""
 WORKER_CLASSES: Mapping[str, tuple[str, ...]] = {
     "ray-v2": ("RayWorkerProc",),
     "ray-v1": ("RayWorkerWrapper",),
+    "ray": ("RayWorkerProc", "RayWorkerWrapper"),
 }
 """Names of vLLM's actor classes; a flow without an engine has actors of its own."""
 

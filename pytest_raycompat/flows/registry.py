@@ -35,6 +35,10 @@ class Flow:
         """Whether it runs on Ray with these parameters."""
         return self.always_on_ray or runs_on_ray(parameters)
 
+    def proves(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether it must prove that it ran on Ray; a flow of the user's own may say ``ray`` and prove nothing."""
+        return self.on_ray(parameters) and (self.needs_vllm or self.always_on_ray or parameters["executor"] != "ray")
+
 
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 

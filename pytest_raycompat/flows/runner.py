@@ -301,7 +301,7 @@ def judge_end(
     if not observed.finished or status != 0:
         detail = f"its process ended early: {describe_exit(status)}; {last_words(text)}"
         return Failure(outcome="crash", phase=phase, chain=root_first(text, ()), detail=detail)
-    if cluster is not None and (flow.always_on_ray or parameters.get("executor") in proof.EXECUTOR_CLASSES):
+    if cluster is not None and flow.proves(parameters):
         ask = proof.missing_proof if flow.tells_workers else proof.missing_actors
         problems = list(ask(parameters, observed.evidence))
         if "not_released" in observed.evidence:

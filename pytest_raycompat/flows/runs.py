@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,7 @@ from pytest_raycompat.flows import proof
 from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
 from pytest_raycompat.judgement import applicable
+from pytest_raycompat.lease import hold_machine, lease_path
 from pytest_raycompat.markers import plural
 from pytest_raycompat.records import FlowResult
 
@@ -64,8 +66,11 @@ class FlowRuns:
             session.children,
             python=session.settings.python,
             log_folder=session.log_folder,
-            progress=lambda phase, seconds, left: self._display.show(self._title, phase, seconds, left),
+            progress=self._show,
         )
+
+    def _show(self, phase: str, seconds: float, left: float) -> None:
+        self._display.show(self._title, phase, seconds, left)
 
     def run(
         self,
@@ -101,14 +106,18 @@ class FlowRuns:
             return self._results[key]
         shape = self._checked_needs(flow, parameters, shape)
         self._title = " ".join([flow.name, *(f"{name}={value}" for name, value in parameters.items())])
-        cluster = self._prepared_cluster(parameters, shape) if on_ray else None
-        result = self._run_once(flow, parameters, cluster, shape, deadline_s)
-        if cluster is not None:
-            self._session.clusters.completed(cluster)
-        if cluster is not None and result.failure is not None:
-            self._session.clusters.distrust(cluster)
-            if not flow.always_on_ray and not applicable(self._session.gaps, result, self._session.environment):
-                result = self._with_control(result, name, parameters, deadline_s)
+        with self._machine(flow, on_ray=on_ray):
+            cluster = self._prepared_cluster(parameters, shape) if on_ray else None
+            result = self._run_once(flow, parameters, cluster, shape, deadline_s)
+            if cluster is not None:
+                self._session.clusters.completed(cluster)
+            if cluster is not None and result.failure is not None:
+                self._session.clusters.distrust(cluster)
+        unexplained = result.failure is not None and not applicable(
+            self._session.gaps, result, self._session.environment
+        )
+        if on_ray and not flow.always_on_ray and unexplained:
+            result = self._with_control(result, name, parameters, deadline_s)
         self._results[key] = result
         return result
 
@@ -123,6 +132,15 @@ class FlowRuns:
             name, parameters = control, {key: value for key, value in parameters.items() if key in ENGINE_SIZES}
         executor = "mp" if proof.ranks(parameters) > 1 else "uni"
         return self.run(name, {**parameters, "executor": executor}, deadline_s)
+
+    @contextlib.contextmanager
+    def _machine(self, flow: Flow, *, on_ray: bool) -> Iterator[None]:
+        """Keep the machine from the flows of other processes; one without vLLM and Ray does not ask for it."""
+        if not on_ray and not flow.needs_vllm:
+            yield
+            return
+        with hold_machine(lease_path(), lambda by, gone, left: self._show(f"waiting for {by}", gone, left)):
+            yield
 
     def _with_control(
         self, result: FlowResult, name: str, parameters: Mapping[str, Any], deadline_s: float | None
@@ -184,9 +202,9 @@ class FlowRuns:
         if flow.needs_vllm and session.environment.vllm is None:
             raise NeedsNotMet(f"vLLM is not installed for {session.settings.python}")
         executor = parameters.get("executor")
-        if flow.needs_vllm and executor is not None and executor not in session.environment.executors:
-            has = ", ".join(session.environment.executors)
-            raise NeedsNotMet(f"vLLM {session.environment.vllm} has no executor {executor}; it has {has}")
+        has = session.environment.executors
+        if flow.needs_vllm and executor not in (None, "ray", *has):
+            raise NeedsNotMet(f"vLLM {session.environment.vllm} has no executor {executor}; it has {', '.join(has)}")
         ranks = proof.ranks(parameters)
         needs = f"needs {plural(ranks, 'GPU')}"
         if not flow.on_ray(parameters):
@@ -223,5 +241,5 @@ class FlowRuns:
                     f"{plural(needed, 'GPU')} are needed, {free:g} of {cluster.gpus} are free after {waited:.0f} s; "
                     f"actors alive: {holders or 'none'}"
                 )
-            self._display.show(self._title, "waiting for GPUs", waited, FREE_LIMIT_S - waited)
+            self._show("waiting for GPUs", waited, FREE_LIMIT_S - waited)
             time.sleep(1.0)

@@ -9,6 +9,8 @@ import pytest
 LOGPROB_TOLERANCE = 1e-3
 """Absolute, in float32, as in suites/generate."""
 
+ENGINE_TRAFFIC_BYTES = 100_000
+"""Less than an engine's start and first answers send between two ranks, more than idle nodes do."""
 TWO_NODES = (1, 1)
 HEAD_WITHOUT_GPUS = (0, 1, 1)
 
@@ -28,14 +30,18 @@ def assert_same_as_control(result: Any, control: Any) -> None:
             assert step == pytest.approx(expected, abs=LOGPROB_TOLERANCE)
 
 
-@on_every_executor
+@pytest.mark.parametrize(
+    ("executor", "namespaces"), [("ray-v2", True), ("ray-v1", False)], ids=["ray-v2-namespaces", "ray-v1"]
+)
 class TestTensorParallelAcrossNodes:
-    """tensor_parallel_size=2 on two nodes of one GPU each."""
+    """tensor_parallel_size=2 on two nodes of one GPU each, whose addresses are on one device or across a link."""
 
     @pytest.fixture
-    def generated(self, run_flow: Any, executor: str) -> Any:
+    def generated(self, run_flow: Any, executor: str, namespaces: bool) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("generate", nodes=TWO_NODES, executor=executor, tensor_parallel_size=2)
+        return lambda: run_flow(
+            "generate", nodes=TWO_NODES, namespaces=namespaces, executor=executor, tensor_parallel_size=2
+        )
 
     def test_each_rank_is_on_a_node_of_its_own(self, generated: Any) -> None:
         """The two ranks are on the two nodes."""
@@ -46,6 +52,13 @@ class TestTensorParallelAcrossNodes:
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """What crosses between the nodes is what would have stayed in one process."""
         assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+
+    def test_traffic_crosses_the_links(self, generated: Any, namespaces: bool) -> None:
+        """With a namespace for each node, the engine's traffic goes over both links; else there is none."""
+        evidence = generated().evidence
+        before, during = evidence["carried_before"], evidence["carried_during"]
+        assert len(during) == (2 if namespaces else 0)
+        assert all(during[address] - before[address] > ENGINE_TRAFFIC_BYTES for address in during)
 
 
 class TestServerAcrossNodes:
