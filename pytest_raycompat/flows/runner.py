@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import msgspec
 
 from pytest_raycompat.cluster.protocol import ObserverError, RayCluster
 from pytest_raycompat.flows import events, proof
+from pytest_raycompat.flows.belonging import actors_of
 from pytest_raycompat.flows.registry import Flow, arguments_for
 from pytest_raycompat.flows.rootcause import root_first
 from pytest_raycompat.processes.children import Child, Children, describe_exit
@@ -109,7 +110,7 @@ class FlowRunner:
         finally:
             child.end()
         if cluster is not None:
-            observed.evidence.update(await_release(cluster, child.pid))
+            observed.evidence.update(await_release(cluster, child.pid, observed.evidence.get("jobs", ())))
         self._children.reclaim_shared_memory()
         failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
@@ -200,14 +201,6 @@ def last_words(log: str) -> str:
     return f"its log says: {(fatal or lines)[-1]}" if lines else "its log is empty"
 
 
-def belongs_to(driver_pid: int, session: int) -> bool:
-    """Whether the driver of a Ray job is one of a flow's processes."""
-    try:
-        return os.getsid(driver_pid) == session
-    except (ProcessLookupError, PermissionError):
-        return False
-
-
 def look_before(cluster: RayCluster) -> dict[str, Any]:
     """Note what the cluster is like before the flow's engine is up."""
     nodes = [node for node in cluster.observer.nodes() if node.alive]
@@ -220,7 +213,7 @@ def look_before(cluster: RayCluster) -> dict[str, Any]:
 
 def look_at(cluster: RayCluster, session: int) -> dict[str, Any]:
     """Ask Ray, while the flow's engine is up, which actors it has and which GPUs are held."""
-    actors = [actor for actor in cluster.observer.actors() if belongs_to(actor.driver_pid, session)]
+    actors = actors_of(cluster.observer.actors(), session)
     nodes = [node for node in cluster.observer.nodes() if node.alive]
     return {
         "actors": msgspec.to_builtins(actors),
@@ -229,8 +222,8 @@ def look_at(cluster: RayCluster, session: int) -> dict[str, Any]:
     }
 
 
-def await_release(cluster: RayCluster, session: int) -> dict[str, Any]:
-    """Wait until Ray has back what the flow held.
+def await_release(cluster: RayCluster, session: int, jobs: Collection[str]) -> dict[str, Any]:
+    """Wait until Ray has back what the flow held, whose jobs were ``jobs``.
 
     Returns:
         ``released_after_s``, or ``not_released`` with what is still held after the limit.
@@ -240,7 +233,7 @@ def await_release(cluster: RayCluster, session: int) -> dict[str, Any]:
     while time.monotonic() - began < RELEASE_LIMIT_S:
         try:
             nodes = [node for node in cluster.observer.nodes() if node.alive]
-            actors = [actor for actor in cluster.observer.actors() if belongs_to(actor.driver_pid, session)]
+            actors = actors_of(cluster.observer.actors(), session, jobs)
         except ObserverError as error:
             return {"not_released": str(error)}
         busy = sum(node.gpus - node.free_gpus for node in nodes)
