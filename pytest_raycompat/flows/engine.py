@@ -61,6 +61,19 @@ def prepare_process(arguments: argparse.Namespace) -> None:
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", thread_binding(sorted(os.sched_getaffinity(0)), ranks))
 
 
+def variables_for_actors() -> dict[str, str]:
+    """Return the variables of this process that an engine inside an actor needs; an actor has those of its node.
+
+    ``VLLM_HOST_IP`` stays out: it is the node's own address.
+    """
+    names = {ACTIVATION_VARIABLE, "HF_HUB_OFFLINE", "HF_HOME"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in names or (name.startswith("VLLM_") and name != "VLLM_HOST_IP")
+    }
+
+
 def thread_binding(cores: list[int], ranks: int) -> str:
     """Share ``cores`` out to ``ranks`` in vLLM's notation (``0,1|2,3``).
 
