@@ -68,22 +68,27 @@ def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def start(reporter: Reporter) -> dict[str, Any]:
-    """Connect to Ray, start Serve, and return where it listens.
+def connect_to_ray() -> None:
+    """Become a driver of the cluster.
 
     Raises:
         RuntimeError: Serve runs there already; it is somebody's, and this flow would shut it down.
     """
     import ray
-    from ray import serve
 
     ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=True)
     if any(actor["class_name"] == SERVE_CONTROLLER for actor in observer_program.actors()):
         raise RuntimeError("Serve runs on this cluster already: shut it down, or use another cluster")
+
+
+def start_serve(reporter: Reporter) -> dict[str, Any]:
+    """Start Serve with its proxy on the head, and return where that listens."""
+    from ray import serve
+
     http = serve_llm.http_options()
-    os.environ["NO_PROXY"] = f"{os.environ['NO_PROXY']},{http['host']}" if "NO_PROXY" in os.environ else http["host"]
+    os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), http["host"])))
     serve.start(proxy_location="HeadOnly", http_options=http)
-    reporter.evidence("serve_actors", [actor["class_name"] for actor in own_actors()])
+    reporter.evidence("serve_actors", serve_llm.classes_of(own_actors()))
     return http
 
 
@@ -157,22 +162,23 @@ def ray_serve(reporter: Reporter, arguments: argparse.Namespace) -> None:
     import ray
 
     reporter.phase("start")
-    http = start(reporter)
+    connect_to_ray()
     try:
+        http = start_serve(reporter)
         config = config_class(**model_settings(arguments))
         application = {
             "name": serve_llm.APPLICATION,
             "route_prefix": "/",
             "import_path": builder,
             "args": {"llm_configs": [config.model_dump(mode="json", exclude_unset=True)]},
+            "runtime_env": config.runtime_env,  # the same for all, so that processes which import vLLM are used again
         }
         settings = {"proxy_location": "HeadOnly", "http_options": http, "applications": [application]}
-        address = f"http://{http['host']}:{http['port']}"
-        use(reporter, arguments, settings, address)
+        use(reporter, arguments, settings, f"http://{http['host']}:{http['port']}")
         reporter.phase("stop")
     finally:  # also after a failure: Serve outlives this process
-        seconds = serve_llm.shut_down(own_actors, STOP_LIMIT_S)
-    reporter.evidence("stopped", {"seconds": seconds, "actors_left": [one["class_name"] for one in own_actors()]})
+        stopped = serve_llm.shut_down(own_actors, STOP_LIMIT_S)
+    reporter.evidence("stopped", stopped)
     ray.shutdown()
 
 

@@ -17,6 +17,9 @@ from typing import Any
 
 APPLICATION = "raycompat"
 FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
+TELEMETRY = "llm_serve_telemetry"
+"""Name and namespace of a detached actor that Serve LLM starts and ``serve.shutdown`` leaves
+(ray/llm/_internal/serve/observability/usage_telemetry/usage.py, 2.60.0)."""
 COMMAND_LIMIT_S = 120.0
 LOOK_EVERY_S = 0.5
 
@@ -123,19 +126,48 @@ def ingress_of(deployments: Iterable[str]) -> str:
     return name
 
 
-def shut_down(actors: Callable[[], list[Mapping[str, Any]]], limit_s: float) -> float:
-    """Shut Serve down; return after how many seconds none of ``actors`` was alive.
+def shut_down(actors: Callable[[], list[Any]], limit_s: float) -> dict[str, Any]:
+    """Shut Serve down, and end what Serve LLM leaves behind.
+
+    Args:
+        actors: lists those of this flow's job that are alive.
+        limit_s: how long they may take to end.
+
+    Returns:
+        ``seconds`` until Serve's own were gone, ``left_by_serve``, the classes of the others, and ``actors_left``, the
+        classes of those that are alive in the end: none.
 
     Raises:
-        TimeoutError: some were after ``limit_s`` seconds; Serve's controller and replicas outlive the driver.
+        TimeoutError: some are alive after ``limit_s`` seconds; Serve's controller and replicas outlive the driver.
     """
+    import ray
     from ray import serve
 
     began = time.monotonic()
     serve.shutdown()  # waits up to 30 s for its controller (ray/serve/_private/client.py, 2.60.0)
+    await_end(lambda: [actor for actor in actors() if actor["name"] != TELEMETRY], limit_s)
+    seconds = round(time.monotonic() - began, 3)
+    left = actors()
+    if left:
+        ray.kill(ray.get_actor(TELEMETRY, namespace=TELEMETRY))
+        await_end(actors, limit_s)
+    return {"seconds": seconds, "left_by_serve": classes_of(left), "actors_left": classes_of(actors())}
+
+
+def await_end(actors: Callable[[], list[Any]], limit_s: float) -> None:
+    """Wait until none of ``actors`` is alive.
+
+    Raises:
+        TimeoutError: some are after ``limit_s`` seconds.
+    """
+    began = time.monotonic()
     while left := actors():
         if time.monotonic() - began > limit_s:
             names = ", ".join(f"{actor['class_name']} (pid {actor['pid']})" for actor in left)
             raise TimeoutError(f"alive {limit_s:.0f} s after serve.shutdown(): {names}")
         time.sleep(0.1)
-    return round(time.monotonic() - began, 3)
+
+
+def classes_of(actors: Iterable[Any]) -> list[str]:
+    """List the classes of actors."""
+    return [str(actor["class_name"]) for actor in actors]
