@@ -66,6 +66,19 @@ def prepare_process(arguments: argparse.Namespace) -> None:
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", thread_binding(sorted(os.sched_getaffinity(0)), ranks))
 
 
+def variables_for_actors() -> dict[str, str]:
+    """Return the variables of this process that an engine inside an actor needs; an actor has those of its node.
+
+    ``VLLM_HOST_IP`` stays out: it is the node's own address.
+    """
+    names = {ACTIVATION_VARIABLE, "HF_HUB_OFFLINE", "HF_HOME"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in names or (name.startswith("VLLM_") and name != "VLLM_HOST_IP")
+    }
+
+
 def thread_binding(cores: list[int], ranks: int) -> str:
     """Share ``cores`` out to ``ranks`` in vLLM's notation (``0,1|2,3``).
 
@@ -90,20 +103,6 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": 0,
         "worker_extension_cls": "pytest_raycompat.flows.worker_evidence.WorkerEvidence",
     }
-
-
-ACTOR_VARIABLES = (
-    RAY_V2_VARIABLE,
-    ACTIVATION_VARIABLE,
-    "HF_HUB_OFFLINE",
-    "VLLM_NO_USAGE_STATS",
-    "VLLM_CPU_KVCACHE_SPACE",
-)
-
-
-def variables_for_actors(arguments: argparse.Namespace) -> dict[str, str]:
-    """Return the variables for an engine that starts inside a Ray actor, which does not inherit those of its driver."""
-    return {name: os.environ[name] for name in ACTOR_VARIABLES if name in os.environ}
 
 
 def data_parallel_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

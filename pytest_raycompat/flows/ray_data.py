@@ -116,7 +116,7 @@ def build_pipeline(arguments: argparse.Namespace) -> Any:
         engine_kwargs=settings,
         concurrency=arguments.concurrency,
         batch_size=BATCH_SIZE,
-        runtime_env={"env_vars": engine.variables_for_actors(arguments)},
+        runtime_env={"env_vars": engine.variables_for_actors()},
         **options,
     )
     sampling = {"temperature": 0.0, "max_tokens": arguments.max_tokens, "ignore_eos": True}

@@ -77,6 +77,13 @@ FLOWS: Mapping[str, Flow] = {
             control="generate",
         ),
         Flow(
+            "ray_serve",
+            "pytest_raycompat.flows.ray_serve",
+            ("import", "start", "deploy", "request", "refuse", "inspect", "redeploy", "stop"),
+            always_on_ray=True,
+            tells_workers=False,
+        ),
+        Flow(
             "compiled_graph",
             "pytest_raycompat.flows.compiled_graph",
             ("import", "start", "compile", "execute", "inspect", "teardown", "shutdown"),

@@ -7,15 +7,16 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from pytest_raycompat.cluster.protocol import Actor, ObserverError, RayCluster
+from pytest_raycompat.cluster.protocol import ObserverError, RayCluster
 from pytest_raycompat.flows import events, proof
+from pytest_raycompat.flows.belonging import actors_of
 from pytest_raycompat.flows.late import LateNodes
 from pytest_raycompat.flows.registry import Flow, arguments_for
 from pytest_raycompat.flows.rootcause import root_first
@@ -45,6 +46,11 @@ class Observed:
     chain: tuple[ExceptionRecord, ...] = ()
     failed_in: str | None = None
     finished: bool = False
+
+    @property
+    def jobs(self) -> set[str]:
+        """The Ray jobs that are known to be the flow's: those seen, and those that it says it submitted."""
+        return {*self.evidence.get("jobs", ()), *self.evidence.get("submitted_jobs", ())}
 
     def enter(self, phase: str) -> None:
         """Go on to ``phase``, and note how long the last one took."""
@@ -118,7 +124,7 @@ class FlowRunner:
         finally:
             child.end()
         if cluster is not None:
-            observed.evidence.update(await_release(cluster, owner_of(child, observed)))
+            observed.evidence.update(await_release(cluster, child.pid, observed.jobs))
         self._children.reclaim_shared_memory()
         failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
@@ -186,7 +192,7 @@ class FlowRunner:
                 observed.evidence[name] = value
             case events.Hold():
                 if cluster is not None:
-                    observed.evidence.update(look_at(cluster, owner_of(child, observed)))
+                    observed.evidence.update(look_at(cluster, child.pid, observed.jobs))
                 let_go(child)
             case events.Raised(chain=chain):
                 observed.failed_in = observed.phase
@@ -212,28 +218,6 @@ def last_words(log: str) -> str:
     return f"its log says: {(fatal or lines)[-1]}" if lines else "its log is empty"
 
 
-@dataclass(frozen=True)
-class Owner:
-    """Whose a Ray job is: that of a flow's processes, or of a driver that the flow had Ray start."""
-
-    session: int
-    jobs: frozenset[str] = frozenset()
-
-    def owns(self, actor: Actor) -> bool:
-        """Whether ``actor`` is of the flow."""
-        if actor.job_id in self.jobs:
-            return True
-        try:
-            return os.getsid(actor.driver_pid) == self.session
-        except (ProcessLookupError, PermissionError):
-            return False
-
-
-def owner_of(child: Child, observed: Observed) -> Owner:
-    """Tell what the flow owns: its session, and the Ray jobs that it says it submitted."""
-    return Owner(child.pid, frozenset(observed.evidence.get("submitted_jobs", ())))
-
-
 def look_before(cluster: RayCluster) -> dict[str, Any]:
     """Note what the cluster is like before the flow's engine is up."""
     nodes = [node for node in cluster.observer.nodes() if node.alive]
@@ -246,9 +230,9 @@ def look_before(cluster: RayCluster) -> dict[str, Any]:
     }
 
 
-def look_at(cluster: RayCluster, owner: Owner) -> dict[str, Any]:
+def look_at(cluster: RayCluster, session: int, jobs: Collection[str]) -> dict[str, Any]:
     """Ask Ray, while the flow's engine is up, which actors it has and which GPUs are held."""
-    actors = [actor for actor in cluster.observer.actors() if owner.owns(actor)]
+    actors = actors_of(cluster.observer.actors(), session, jobs)
     nodes = [node for node in cluster.observer.nodes() if node.alive]
     return {
         "actors": msgspec.to_builtins(actors),
@@ -258,8 +242,8 @@ def look_at(cluster: RayCluster, owner: Owner) -> dict[str, Any]:
     }
 
 
-def await_release(cluster: RayCluster, owner: Owner) -> dict[str, Any]:
-    """Wait until Ray has back what the flow held.
+def await_release(cluster: RayCluster, session: int, jobs: Collection[str]) -> dict[str, Any]:
+    """Wait until Ray has back what the flow held, whose jobs were ``jobs``.
 
     Returns:
         ``released_after_s``, or ``not_released`` with what is still held after the limit.
@@ -269,7 +253,7 @@ def await_release(cluster: RayCluster, owner: Owner) -> dict[str, Any]:
     while time.monotonic() - began < RELEASE_LIMIT_S:
         try:
             nodes = [node for node in cluster.observer.nodes() if node.alive]
-            actors = [actor for actor in cluster.observer.actors() if owner.owns(actor)]
+            actors = actors_of(cluster.observer.actors(), session, jobs)
         except ObserverError as error:
             return {"not_released": str(error)}
         busy = sum(node.gpus - node.free_gpus for node in nodes)
