@@ -7,24 +7,22 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from pytest_raycompat.cluster.protocol import ObserverError, RayCluster
+from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.flows import events, proof
-from pytest_raycompat.flows.belonging import actors_of
 from pytest_raycompat.flows.late import LateNodes
+from pytest_raycompat.flows.looking import Look
 from pytest_raycompat.flows.registry import Flow, arguments_for
 from pytest_raycompat.flows.rootcause import root_first
 from pytest_raycompat.processes.children import Child, Children, describe_exit
 from pytest_raycompat.records import ExceptionRecord, Failure, FlowResult, Outcome
 
-RELEASE_LIMIT_S = 30.0
-"""How long Ray may take to have a flow's GPUs and actors back after its process has ended."""
 EXIT_LIMIT_S = 30.0
 """How long a flow's process may take to exit once it has said all."""
 TICK_S = 1.0
@@ -117,14 +115,15 @@ class FlowRunner:
                 command, environment=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream
             )
         observed = Observed()
-        if cluster is not None:
-            observed.evidence.update(look_before(cluster))
+        look = Look(cluster, child.pid) if cluster is not None else None
+        if look is not None:
+            observed.evidence.update(look.before())
         try:
-            timed_out, status = self._watch(child, observed, cluster, began + deadline_s)
+            timed_out, status = self._watch(child, observed, look, began + deadline_s)
         finally:
             child.end()
-        if cluster is not None:
-            observed.evidence.update(await_release(cluster, child.pid, observed.jobs))
+        if look is not None:
+            observed.evidence.update(look.after(observed.jobs))
         self._children.reclaim_shared_memory()
         failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
@@ -152,14 +151,12 @@ class FlowRunner:
         name = "".join(char if char.isalnum() or char in "-_." else "_" for char in f"{flow.name}-{words}")
         return self._log_folder / f"{self._count:02d}-{name[:80]}.log"
 
-    def _watch(
-        self, child: Child, observed: Observed, cluster: RayCluster | None, deadline: float
-    ) -> tuple[bool, int | None]:
+    def _watch(self, child: Child, observed: Observed, look: Look | None, deadline: float) -> tuple[bool, int | None]:
         """Follow the flow to its end; return whether its deadline passed, and its exit status."""
         assert child.process.stdout is not None
         descriptor = child.process.stdout.fileno()
         buffered = b""
-        late = LateNodes(cluster)
+        late = LateNodes(look.cluster if look is not None else None)
         while (left := deadline - time.monotonic()) > 0:
             self._progress(observed.phase, time.monotonic() - observed.phase_began, left)
             observed.evidence.update(late.look())
@@ -174,7 +171,7 @@ class FlowRunner:
             for line in lines:
                 event = events.decode_event(line)
                 if event is not None:
-                    self._take(event, child, observed, cluster)
+                    self._take(event, child, observed, look)
         try:
             return False, child.process.wait(min(EXIT_LIMIT_S, max(0.1, deadline - time.monotonic())))
         except subprocess.TimeoutExpired:
@@ -182,7 +179,7 @@ class FlowRunner:
             time.sleep(STACKS_S)
             return True, None
 
-    def _take(self, event: events.AnyEvent, child: Child, observed: Observed, cluster: RayCluster | None) -> None:
+    def _take(self, event: events.AnyEvent, child: Child, observed: Observed, look: Look | None) -> None:
         match event:
             case events.Phase(name=name):
                 observed.enter(name)
@@ -191,8 +188,8 @@ class FlowRunner:
             case events.Evidence(name=name, value=value):
                 observed.evidence[name] = value
             case events.Hold():
-                if cluster is not None:
-                    observed.evidence.update(look_at(cluster, child.pid, observed.jobs))
+                if look is not None:
+                    observed.evidence.update(look.during(observed.jobs))
                 let_go(child)
             case events.Raised(chain=chain):
                 observed.failed_in = observed.phase
@@ -216,52 +213,6 @@ def last_words(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith("Fatal Python error")]
     return f"its log says: {(fatal or lines)[-1]}" if lines else "its log is empty"
-
-
-def look_before(cluster: RayCluster) -> dict[str, Any]:
-    """Note what the cluster is like before the flow's engine is up."""
-    nodes = [node for node in cluster.observer.nodes() if node.alive]
-    return {
-        "nodes": [node.node_id for node in nodes],
-        "head": next((node.node_id for node in nodes if node.head), None),
-        "gpus_in_cluster": sum(node.gpus for node in nodes),
-        "free_gpus_before": sum(node.free_gpus for node in nodes),
-        "carried_before": cluster.carried(),
-    }
-
-
-def look_at(cluster: RayCluster, session: int, jobs: Collection[str]) -> dict[str, Any]:
-    """Ask Ray, while the flow's engine is up, which actors it has and which GPUs are held."""
-    actors = actors_of(cluster.observer.actors(), session, jobs)
-    nodes = [node for node in cluster.observer.nodes() if node.alive]
-    return {
-        "actors": msgspec.to_builtins(actors),
-        "jobs": sorted({actor.job_id for actor in actors}),
-        "free_gpus_during": sum(node.free_gpus for node in nodes),
-        "carried_during": cluster.carried(),
-    }
-
-
-def await_release(cluster: RayCluster, session: int, jobs: Collection[str]) -> dict[str, Any]:
-    """Wait until Ray has back what the flow held, whose jobs were ``jobs``.
-
-    Returns:
-        ``released_after_s``, or ``not_released`` with what is still held after the limit.
-    """
-    began = time.monotonic()
-    held = "Ray did not answer"
-    while time.monotonic() - began < RELEASE_LIMIT_S:
-        try:
-            nodes = [node for node in cluster.observer.nodes() if node.alive]
-            actors = actors_of(cluster.observer.actors(), session, jobs)
-        except ObserverError as error:
-            return {"not_released": str(error)}
-        busy = sum(node.gpus - node.free_gpus for node in nodes)
-        if not actors and (busy == 0 or not cluster.owned):
-            return {"released_after_s": round(time.monotonic() - began, 3)}
-        held = f"{busy:g} GPUs held, {len(actors)} actors alive"
-        time.sleep(0.2)
-    return {"not_released": f"after {RELEASE_LIMIT_S:.0f} s: {held}"}
 
 
 def judge_end(
