@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from pytest_raycompat.state import FLOWS, session_of
+from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, session_of
+
+if TYPE_CHECKING:
+    from pytest_raycompat.judgement import Judgement
 
 NO_CLUSTER = "no Ray cluster: run pytest with --ray-cluster=auto"
 
@@ -35,14 +38,25 @@ class RunFlow(Protocol):
         """Run the same work without Ray and return its result."""
 
 
+def leave_out(stash: pytest.Stash, verdict: Judgement | None) -> None:
+    """Skip a test that ``--raycompat-gaps-mode`` leaves out, and note its verdict; go on where there is none."""
+    if verdict is not None:
+        stash[LEFT_OUT] = verdict
+        raise pytest.skip.Exception(verdict.reason, _use_item_location=True)
+
+
 class _RunFlow:
     """Runs flows for one test, and notes them for its verdict."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._session = session_of(request.config)
+        self._stash = request.node.stash
         self._flows = request.node.stash.setdefault(FLOWS, [])
 
     def __call__(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
+        if self._session.settings.gaps_mode != "run":
+            plan = self._session.flows.plan(flow, parameters)
+            leave_out(self._stash, self._session.judge.choose_flow(plan, self._stash.get(GAP_IDS, ())))
         return self._finish(lambda: self._session.flows.run(flow, parameters, deadline_s), is_control=False)
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:

@@ -81,8 +81,9 @@ def test_a_known_gap_needs_no_control() -> None:
 def test_a_pass_where_a_gap_is_recorded_names_the_entry_to_change() -> None:
     assert judge_flow(make_result(), [make_gap()], OLD) == Judgement(
         "gap-closed",
-        "version-guard is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, but it passed: narrow `when` in "
-        "gaps/version-guard.toml:7 so that it leaves this pair out, or remove the file",
+        "version-guard is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0 in gaps/version-guard.toml:7, "
+        "but it passed:\n"
+        'write ray = "<2.43,!=2.35.0+corp.3" in gaps/version-guard.toml:7 (now ray = "<2.43"), or remove the file',
         "version-guard",
     )
 
@@ -93,8 +94,13 @@ def test_another_failure_where_a_gap_is_recorded_is_not_that_gap() -> None:
         "gap-changed",
         "version-guard is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, but this is not it "
         "(gaps/version-guard.toml:7):\n"
-        "  raises: recorded ValueError, found KeyError, vllm.v1.engine.exceptions.EngineDeadError\n"
-        "  message: recorded is required, but found 2\\.\\d+, found \"'GPU'\", 'see above'\n"
+        "           recorded                         found\n"
+        "  outcome  error                            error\n"
+        "  phase    generate                         generate\n"
+        "! raises   ValueError                       KeyError,\n"
+        "                                            vllm.v1.engine.exceptions.\n"
+        "                                            EngineDeadError\n"
+        "! message  is required, but found 2\\.\\d+    \"'GPU'\", 'see above'\n"
         "error in phase 'generate': KeyError: 'GPU' (in EngineCore pid=71)\n"
         "then vllm.v1.engine.exceptions.EngineDeadError: see above",
         "version-guard",
@@ -104,7 +110,9 @@ def test_another_failure_where_a_gap_is_recorded_is_not_that_gap() -> None:
 def test_the_recorded_failure_in_another_phase_is_not_the_gap() -> None:
     judgement = judge_flow(make_result(make_failure(GUARD, phase="start")), [make_gap()], OLD)
     assert judgement.verdict == "gap-changed"
-    assert judgement.reason.splitlines()[1] == "  phase: recorded generate, found start"
+    assert [line for line in judgement.reason.splitlines() if line.startswith("!")] == [
+        "! phase    generate                         start"
+    ]
 
 
 def test_of_several_recorded_gaps_the_one_that_matches_is_it() -> None:
@@ -116,7 +124,9 @@ def test_where_none_of_several_matches_the_nearest_is_named() -> None:
     gaps = [make_gap("far", raises="KeyError", phase="start"), make_gap("near", phase="start")]
     judgement = judge_flow(make_result(RECORDED), gaps, OLD)
     assert (judgement.verdict, judgement.gap) == ("gap-changed", "near")
-    assert "phase: recorded start, found generate\n" in judgement.reason
+    lines = judgement.reason.splitlines()
+    assert "! phase    start                            generate" in lines
+    assert "far applies too, and is not it either (gaps/far.toml:7)" in lines
 
 
 @pytest.mark.parametrize(

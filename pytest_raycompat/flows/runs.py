@@ -13,7 +13,7 @@ from pytest_raycompat.cluster.protocol import ClusterError, RayCluster
 from pytest_raycompat.flows import proof
 from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
-from pytest_raycompat.judgement import applicable
+from pytest_raycompat.judgement import PlannedRun
 from pytest_raycompat.markers import plural
 from pytest_raycompat.records import FlowResult
 
@@ -77,8 +77,7 @@ class FlowRuns:
             ValueError: there is no such flow.
         """
         flow = find_flow(name)
-        if flow.needs_vllm and "executor" not in parameters and self._session.environment.default_executor is not None:
-            parameters = {"executor": self._session.environment.default_executor, **parameters}
+        parameters = self._completed(flow, parameters)
         key = f"{flow.name} {sorted(parameters.items())}"
         if key in self._results and not fresh:
             return self._results[key]
@@ -89,10 +88,28 @@ class FlowRuns:
         result = self._run_once(flow, parameters, cluster, deadline_s)
         if on_ray and result.failure is not None:
             self._session.clusters.distrust(f"{flow.name} ended with {result.outcome}")
-            if not flow.always_on_ray and not applicable(self._session.gaps, result, self._session.environment):
+            if not flow.always_on_ray and not self._session.judge.applicable(result):
                 result = self._with_control(result, name, parameters, deadline_s)
         self._results[key] = result
         return result
+
+    def plan(self, name: str, parameters: Mapping[str, Any]) -> PlannedRun:
+        """Say what :meth:`run` would run, starting nothing.
+
+        Raises:
+            ValueError: there is no such flow.
+        """
+        flow = find_flow(name)
+        completed = self._completed(flow, parameters)
+        nodes = self._session.clusters.nodes if flow.on_ray(completed) and self._session.settings.active else 0
+        return PlannedRun(flow.name, dict(completed), self._session.device, nodes)
+
+    def _completed(self, flow: Flow, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Name the executor that vLLM takes by default, where none is given."""
+        default = self._session.environment.default_executor
+        if flow.needs_vllm and "executor" not in parameters and default is not None:
+            return {"executor": default, **parameters}
+        return parameters
 
     def run_control(self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None) -> FlowResult:
         """Run the same work without Ray: vLLM's ``mp`` executor, or ``uni`` for one rank.
