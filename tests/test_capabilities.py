@@ -102,7 +102,11 @@ def test_an_import_that_fails_for_another_reason_is_not_absence(fake_ray: Mappin
 
 def test_all_names_are_asked_at_once(fake_ray: Mapping[str, str]) -> None:
     names = ["ray.dag", "ray.nothing", "ray.exits.x"]
-    assert [answer.state for answer in ask(sys.executable, names, fake_ray).values()] == ["present", "absent", "unknown"]
+    assert [answer.state for answer in ask(sys.executable, names, fake_ray).values()] == [
+        "present",
+        "absent",
+        "unknown",
+    ]
 
 
 def test_where_there_is_no_ray_all_is_absent(make_interpreter: Callable[..., Path]) -> None:

@@ -71,7 +71,7 @@ def lines_of(gaps: Iterable[GapRecord]) -> list[tuple[str, str]]:
         if gap.workaround is not None:
             said.append(f"workaround: {gap.workaround}")
         colour = "red" if gap.workaround == "does not work" or gap.changed else ""
-        lines.append((f"gap {gap.id}: {'; '.join(said)}", colour))
+        lines.append((f"gap {gap.id}: {'; '.join(said) or 'not run'}", colour))
     return lines
 
 

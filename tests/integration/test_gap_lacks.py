@@ -17,7 +17,10 @@ from pytest_raycompat.report.document import read_report
 from tests.ray_fork import make_fork
 
 ID = "cgraph-overlap-kwarg-missing"
-FAILS = "raise TypeError(\"DAGNode.experimental_compile() got an unexpected keyword argument '_overlap_gpu_communication'\")"
+FAILS = (
+    "raise TypeError("
+    "\"DAGNode.experimental_compile() got an unexpected keyword argument '_overlap_gpu_communication'\")"
+)
 WITH = "def experimental_compile(self, timeout=None, _overlap_gpu_communication=None): ..."
 WITHOUT = "def experimental_compile(self, timeout=None): ..."
 
