@@ -106,3 +106,5 @@ class FlowResult(msgspec.Struct, frozen=True, kw_only=True):
     reproduce: str = ""
     """One command that runs the same without pytest."""
     logs: tuple[str, ...] = ()
+    workaround: str | None = None
+    """The gap whose workaround was applied to this run; such a run shows whether it works."""

@@ -12,6 +12,8 @@ from pytest_raycompat.environment import EnvironmentProblem, find_interpreter
 
 Device = Literal["cpu", "cuda"]
 DEVICES = ("auto", "cuda", "cpu")
+GapsMode = Literal["run", "skip", "only"]
+GAPS_MODES = ("run", "skip", "only")
 FOLDER = Path(".raycompat")
 DEFAULT_DEADLINE_S = 600.0
 
@@ -33,6 +35,8 @@ class Settings:
     deadline_s: float
     folder: Path
     """``.raycompat`` of the root folder: the default report, logs, and what an environment keeps between runs."""
+    gaps_mode: GapsMode = "run"
+    """What is done about tests for which a known gap applies."""
 
     @property
     def active(self) -> bool:
@@ -49,6 +53,7 @@ class Settings:
         device: str | None = None,
         deadline: str | None = None,
         gaps: tuple[Path, ...] = (),
+        gaps_mode: str | None = None,
         reports: tuple[Path, ...] = (),
     ) -> Settings:
         """Check the texts of the options; None is an option that was not given.
@@ -64,6 +69,7 @@ class Settings:
             python_given=python is not None,
             device=read_device("auto" if device is None else device),
             gaps=gaps,
+            gaps_mode=read_gaps_mode("run" if gaps_mode is None else gaps_mode),
             reports=read_reports(reports) or ((folder / "report.json",) if spec.kind != "off" else ()),
             deadline_s=DEFAULT_DEADLINE_S if deadline is None else read_deadline(deadline),
             folder=folder,
@@ -91,6 +97,13 @@ def read_device(text: str) -> Literal["auto", "cuda", "cpu"]:
     if text not in DEVICES:
         raise SettingsError(f"--raycompat-device: {text!r} is not a device: write {', '.join(DEVICES)}")
     return cast('Literal["auto", "cuda", "cpu"]', text)
+
+
+def read_gaps_mode(text: str) -> GapsMode:
+    """Read ``--raycompat-gaps-mode``."""
+    if text not in GAPS_MODES:
+        raise SettingsError(f"--raycompat-gaps-mode: {text!r} is not a mode: write {', '.join(GAPS_MODES)}")
+    return cast("GapsMode", text)
 
 
 def read_reports(paths: tuple[Path, ...]) -> tuple[Path, ...]:

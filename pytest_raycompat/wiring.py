@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,18 @@ import pytest
 from pytest_raycompat import distribution
 from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
 from pytest_raycompat.environment import EnvironmentProblem, describe_versions
-from pytest_raycompat.fixtures import FlowFailed
-from pytest_raycompat.judgement import Judgement, describe_failure, judge_flow, judge_marked
+from pytest_raycompat.fixtures import FlowFailed, leave_out
+from pytest_raycompat.judgement import Judgement, describe_failure
 from pytest_raycompat.lease import LeaseError
 from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
 from pytest_raycompat.records import RED
 from pytest_raycompat.report import terminal
 from pytest_raycompat.report.collector import Collector, record_of
 from pytest_raycompat.report.document import TestRecord
+from pytest_raycompat.report.gaps import lines_of as gap_lines
+from pytest_raycompat.report.gaps import met_gaps, overdue
 from pytest_raycompat.session import Session
-from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, VERDICT, is_worker, session_of
+from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, REQUIREMENTS, VERDICT, is_worker, session_of
 from pytest_raycompat.versions import is_version
 
 
@@ -123,9 +127,19 @@ def known_gap_of(config: pytest.Config, mark: pytest.Mark) -> str:
 
 def skip_unless_met(item: pytest.Item, needs: list[Requirement]) -> None:
     """Skip ``item`` where a need of it is not met."""
-    reason = unmet_needs(needs, session_of(item.config).facts())
+    reason = unmet_needs(needs, session_of(item.config).facts()) if needs else None
     if reason is not None:
         raise pytest.skip.Exception(reason, _use_item_location=True)
+
+
+def skip_by_gaps(item: pytest.Item) -> None:
+    """Skip ``item`` where ``--raycompat-gaps-mode`` leaves it out, as far as its markers tell."""
+    session = session_of(item.config)
+    if session.settings.gaps_mode == "run":
+        return
+    runs_flows = "run_flow" in getattr(item, "fixturenames", ())
+    marked = item.stash.get(GAP_IDS, ())
+    leave_out(item.stash, session.judge.choose_marked(marked, parameters_of(item), runs_flows=runs_flows))
 
 
 def judge_test(
@@ -177,29 +191,37 @@ def judgement_on(
     error = call.excinfo.value if call.excinfo is not None else None
     if hasattr(report, "wasxfail"):
         return Judgement("untested", "it is marked xfail; mark it known_gap(id) for a verdict")
+    if report.skipped and LEFT_OUT in item.stash:
+        return item.stash[LEFT_OUT]
     if report.skipped:
         return Judgement("unsupported", skip_reason(report))
     if report.when != "call" and not isinstance(error, FlowFailed):
         return Judgement("infra", f"{report.when}: {one_line(error)}") if error is not None else None
-    session = session_of(item.config)
     flows = item.stash.get(FLOWS, [])
     if isinstance(error, FlowFailed):
         if error.is_control:
             return Judgement("control-failed", f"its control failed: {describe_failure(error.result.failure)}")
-        return judge_flow(error.result, session.gaps, session.environment, marked)
+        return session_of(item.config).judge.flow(error.result, marked)
     if isinstance(error, ClusterError | ObserverError | LeaseError):
         return Judgement("infra", str(error))
     if error is None and report.failed:  # a strict xfail that passed
         return Judgement("failed", str(report.longrepr))
+    intermittent = None
     if error is None:
         for flow in flows:
-            judgement = judge_flow(flow, session.gaps, session.environment, marked)
+            judgement = session_of(item.config).judge.flow(flow, marked)
             if judgement.verdict != "passed":
                 return judgement
+            intermittent = intermittent or judgement.gap
     elif flows:
         return Judgement("failed", one_line(error))
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return judge_marked(error, marked, session.gaps, session.environment, session.device, parameters)
+    judgement = session_of(item.config).judge.marked(error, marked, parameters_of(item))
+    return replace(judgement, gap=intermittent) if judgement == Judgement("passed") else judgement
+
+
+def parameters_of(item: pytest.Item) -> dict[str, Any]:
+    """Return what a test is parametrised with."""
+    return dict(getattr(getattr(item, "callspec", None), "params", {}))
 
 
 def skip_reason(report: pytest.TestReport) -> str:
@@ -230,6 +252,10 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
     for line, markup in lines:
         reporter.write_line(line, **({markup: True} if markup else {}))
     reporter.write_line("")
+    for line, markup in gap_lines(met_gaps(session.gaps, records)):
+        reporter.write_line(line, **({markup: True} if markup else {}))
+    for note in overdue(session.gaps, datetime.date.today()):
+        reporter.write_line(f"note: {note}", yellow=True)
     for note in session.clusters.notes if session.settings.active else ():
         reporter.write_line(f"note: {note}", yellow=True)
     reporter.write_line(f"verdicts: {terminal.counts(records)}")

@@ -210,6 +210,8 @@ REPORT: Mapping[str, type[msgspec.Struct]] = {
     "`device`": document.DeviceRecord,
     "`cluster`": document.ClusterRecord,
     "`results[]`": document.TestRecord,
+    "`gaps[]`": document.GapRecord,
+    "`workarounds`": document.WorkaroundRecord,
     "`exception`": records.ExceptionRecord,
     "`control`": document.ControlRecord,
 }

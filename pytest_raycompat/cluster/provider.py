@@ -119,9 +119,8 @@ class ClusterProvider:
         wanted = f"needs nodes with {'+'.join(str(gpus) for gpus in shape.gpus)} GPUs, the head first"
         if self.shape is not None:
             return None if self.covers(self.shape, shape) else f"{wanted}, and --ray-cluster is {self.shape.written}"
-        found = tuple(node.gpus for node in self.get().nodes)
-        if shape.late or shape.namespaces or found != shape.gpus:
-            return f"{wanted}, as {shape.written} has them; {self.describe()} has {found}"
+        if shape.late or shape.namespaces or self.node_gpus != shape.gpus:
+            return f"{wanted}, as {shape.written} has them; {self.describe()} has {self.node_gpus}"
         return None
 
     @staticmethod
@@ -131,14 +130,19 @@ class ClusterProvider:
         return same and there.dashboard >= wanted.dashboard
 
     @property
+    def node_gpus(self) -> tuple[int, ...]:
+        """The GPUs of each node that the cluster has, or will have once it runs; the head first."""
+        return self.shape.gpus if self.shape is not None else tuple(node.gpus for node in self.get().nodes)
+
+    @property
     def gpus(self) -> int:
-        """How many GPUs the cluster has, or will have once it runs."""
-        return sum(self.shape.gpus) if self.shape is not None else self.get().gpus
+        """How many GPUs these are together."""
+        return sum(self.node_gpus)
 
     @property
     def nodes(self) -> int:
-        """How many nodes it has, or will have once it runs."""
-        return len(self.shape.gpus) if self.shape is not None else len(self.get().nodes)
+        """How many nodes these are."""
+        return len(self.node_gpus)
 
     @property
     def written(self) -> str:

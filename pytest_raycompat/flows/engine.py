@@ -41,6 +41,11 @@ def parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def executor_variables(executor: str | None) -> dict[str, str]:
+    """Return the variables by which vLLM takes ``executor``; none for ``ray``, which is its own choice."""
+    return {"ray-v2": {RAY_V2_VARIABLE: "1"}, "ray-v1": {RAY_V2_VARIABLE: "0"}}.get(executor or "", {})
+
+
 def prepare_process(arguments: argparse.Namespace) -> None:
     """Set the variables that vLLM reads when it is imported. What the caller has set stays.
 
@@ -50,8 +55,7 @@ def prepare_process(arguments: argparse.Namespace) -> None:
     if arguments.executor.startswith("ray"):
         if not os.environ.get("RAY_ADDRESS"):
             raise ValueError("RAY_ADDRESS is not set, so vLLM would start a Ray of its own; set it to HOST:PORT")
-        if arguments.executor != "ray":
-            os.environ[RAY_V2_VARIABLE] = "1" if arguments.executor == "ray-v2" else "0"
+        os.environ.update(executor_variables(arguments.executor))
     if os.path.isdir(arguments.model):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local model needs no hub, and asking takes minutes offline
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")

@@ -122,7 +122,13 @@ def arguments_for(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def reproduction(
-    flow: Flow, parameters: Mapping[str, Any], *, device: str, cluster: str | None, python: str | None
+    flow: Flow,
+    parameters: Mapping[str, Any],
+    *,
+    device: str,
+    cluster: str | None,
+    python: str | None,
+    variables: Mapping[str, str] | None = None,
 ) -> str:
     """Return the command that runs the flow again, alone, with a cluster of the same shape.
 
@@ -132,8 +138,17 @@ def reproduction(
         device: ``cpu`` or ``cuda``.
         cluster: what ``--ray-cluster`` says of the cluster; None for a flow without one.
         python: the interpreter under test, where it is not the one that runs pytest.
+        variables: environment variables that it was given, beside those that every flow has.
     """
-    command = ["raycompat", "run", flow.name, f"--ray-cluster={cluster or 'off'}", f"--raycompat-device={device}"]
+    given = [f"{name}={value}" for name, value in (variables or {}).items()]
+    command = [
+        *(["env", *given] if given else []),
+        "raycompat",
+        "run",
+        flow.name,
+        f"--ray-cluster={cluster or 'off'}",
+        f"--raycompat-device={device}",
+    ]
     if python is not None:
         command.append(f"--raycompat-python={python}")
     return shlex.join([*command, "--", *arguments_for(parameters)])

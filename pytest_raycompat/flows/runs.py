@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,9 +15,10 @@ import msgspec
 from pytest_raycompat.cluster.protocol import ClusterError, RayCluster
 from pytest_raycompat.cluster.spec import Shape
 from pytest_raycompat.flows import proof
+from pytest_raycompat.flows.needs import NeedsNotMet, shape_for
 from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
-from pytest_raycompat.judgement import applicable
+from pytest_raycompat.judgement import PlannedRun
 from pytest_raycompat.lease import hold_machine, lease_path
 from pytest_raycompat.markers import plural
 from pytest_raycompat.records import FlowResult
@@ -24,13 +26,32 @@ from pytest_raycompat.records import FlowResult
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
 
+
+@dataclass(frozen=True)
+class Setting:
+    """How a flow is run, beyond its parameters.
+
+    Args:
+        shape: the nodes that it needs; by default it runs on the run's own cluster.
+        variables: environment variables of its process, beside those that every flow has.
+        workaround: id of the gap whose workaround these are.
+        deadline_s: when it is ended, in seconds; by default as the settings say.
+    """
+
+    shape: Shape | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    workaround: str | None = None
+    deadline_s: float | None = None
+
+    def told(self, *, on_ray: bool) -> str:
+        """Tell what of it makes a run another one than with other settings."""
+        return f"{self.shape if on_ray else None} {sorted(self.variables.items())} {self.workaround}"
+
+
+PLAIN = Setting()
 ENGINE_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 FREE_LIMIT_S = 30.0
 """How long a flow waits for GPUs that somebody else holds in Ray."""
-
-
-class NeedsNotMet(Exception):
-    """A flow needs what is not there; says what, and what was found."""
 
 
 class Display(Protocol):
@@ -76,9 +97,8 @@ class FlowRuns:
         self,
         name: str,
         parameters: Mapping[str, Any],
-        deadline_s: float | None = None,
+        setting: Setting = PLAIN,
         *,
-        shape: Shape | None = None,
         fresh: bool = False,
     ) -> FlowResult:
         """Run a flow on the cluster, or return what it gave before with the same parameters, unless it is to be fresh.
@@ -88,8 +108,7 @@ class FlowRuns:
         Args:
             name: of the flow.
             parameters: become its command line.
-            deadline_s: when it is ended, in seconds; by default as the settings say.
-            shape: the nodes that it needs; by default it runs on the run's own cluster.
+            setting: what it runs with otherwise.
             fresh: run it even if its result is known.
 
         Raises:
@@ -98,30 +117,47 @@ class FlowRuns:
             ValueError: there is no such flow.
         """
         flow = find_flow(name)
-        if flow.needs_vllm and "executor" not in parameters and self._session.environment.default_executor is not None:
-            parameters = {"executor": self._session.environment.default_executor, **parameters}
+        parameters = self._completed(flow, parameters)
         on_ray = flow.on_ray(parameters)
-        key = f"{flow.name} {sorted(parameters.items())} {shape if on_ray else None}"
+        key = f"{flow.name} {sorted(parameters.items())} {setting.told(on_ray=on_ray)}"
         if key in self._results and not fresh:
             return self._results[key]
-        shape = self._checked_needs(flow, parameters, shape)
+        setting = dataclasses.replace(setting, shape=shape_for(self._session, flow, parameters, setting.shape))
         self._title = " ".join([flow.name, *(f"{name}={value}" for name, value in parameters.items())])
         with self._machine(flow, on_ray=on_ray):
-            cluster = self._prepared_cluster(parameters, shape) if on_ray else None
-            result = self._run_once(flow, parameters, cluster, shape, deadline_s)
+            cluster = self._prepared_cluster(parameters, setting.shape) if on_ray else None
+            result = self._run_once(flow, parameters, cluster, setting)
             if cluster is not None:
                 self._session.clusters.completed(cluster)
             if cluster is not None and result.failure is not None:
                 self._session.clusters.distrust(cluster)
-        unexplained = result.failure is not None and not applicable(
-            self._session.gaps, result, self._session.environment
-        )
+        unexplained = result.failure is not None and not self._session.judge.applicable(result)
         if on_ray and not flow.always_on_ray and unexplained:
-            result = self._with_control(result, name, parameters, deadline_s)
+            result = self._with_control(result, name, parameters, setting)
         self._results[key] = result
         return result
 
-    def run_control(self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None) -> FlowResult:
+    def plan(self, name: str, parameters: Mapping[str, Any], shape: Shape | None = None) -> PlannedRun:
+        """Say what :meth:`run` would run, starting nothing.
+
+        Raises:
+            ValueError: there is no such flow.
+        """
+        flow = find_flow(name)
+        completed = self._completed(flow, parameters)
+        gpus: tuple[int, ...] = ()
+        if flow.on_ray(completed) and self._session.settings.active:
+            gpus = shape.gpus if shape is not None else self._session.clusters.node_gpus
+        return PlannedRun(flow.name, dict(completed), self._session.device, len(gpus), gpus)
+
+    def _completed(self, flow: Flow, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Name the executor that vLLM takes by default, where none is given."""
+        default = self._session.environment.default_executor
+        if flow.needs_vllm and "executor" not in parameters and default is not None:
+            return {"executor": default, **parameters}
+        return parameters
+
+    def run_control(self, name: str, parameters: Mapping[str, Any], setting: Setting = PLAIN) -> FlowResult:
         """Run the same work without Ray: vLLM's ``mp`` executor, or ``uni`` for one rank.
 
         Raises:
@@ -131,7 +167,7 @@ class FlowRuns:
         if control is not None:
             name, parameters = control, {key: value for key, value in parameters.items() if key in ENGINE_SIZES}
         executor = "mp" if proof.ranks(parameters) > 1 else "uni"
-        return self.run(name, {**parameters, "executor": executor}, deadline_s)
+        return self.run(name, {**parameters, "executor": executor}, Setting(deadline_s=setting.deadline_s))
 
     @contextlib.contextmanager
     def _machine(self, flow: Flow, *, on_ray: bool) -> Iterator[None]:
@@ -143,87 +179,49 @@ class FlowRuns:
             yield
 
     def _with_control(
-        self, result: FlowResult, name: str, parameters: Mapping[str, Any], deadline_s: float | None
+        self, result: FlowResult, name: str, parameters: Mapping[str, Any], setting: Setting
     ) -> FlowResult:
         try:
-            control = self.run_control(name, parameters, deadline_s)
+            control = self.run_control(name, parameters, setting)
         except NeedsNotMet:  # a control needs GPUs of this machine, which a cluster elsewhere does not
             return result
         return msgspec.structs.replace(result, control=control)
 
     def _run_once(
-        self,
-        flow: Flow,
-        parameters: Mapping[str, Any],
-        cluster: RayCluster | None,
-        shape: Shape | None,
-        deadline_s: float | None,
+        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, setting: Setting
     ) -> FlowResult:
+        environment = cluster.environment if cluster is not None else self._session.variables
         try:
             result = self._runner.run(
                 flow,
                 parameters,
                 extra={"model": self._session.tiny_model, "device": self._session.device},
-                environment=cluster.environment if cluster is not None else self._session.variables,
+                environment={**environment, **setting.variables},
                 cluster=cluster,
                 device=self._session.device,
-                deadline_s=deadline_s or self._session.settings.deadline_s,
-                reproduce=self._reproduction(flow, parameters, cluster, shape),
+                deadline_s=setting.deadline_s or self._session.settings.deadline_s,
+                reproduce=self._reproduction(flow, parameters, cluster, setting),
             )
         finally:
             self._display.clear()
+        result = msgspec.structs.replace(result, workaround=setting.workaround)
         self._finished(result)
         return result
 
     def _reproduction(
-        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, shape: Shape | None
+        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, setting: Setting
     ) -> str:
         written = None
         if cluster is not None:
-            written = shape.written if shape is not None else self._session.clusters.written
+            written = setting.shape.written if setting.shape is not None else self._session.clusters.written
         return reproduction(
             flow,
             parameters,
             device=self._session.device,
             cluster=written,
             python=self._session.settings.python if self._session.settings.python_given else None,
+            variables=setting.variables,
         )
-
-    def _checked_needs(self, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None) -> Shape | None:
-        """Decide in a moment what vLLM waits half an hour for (``PG_WAIT_TIMEOUT``, vllm/v1/executor/ray_utils.py).
-
-        Returns:
-            The shape of the local cluster that it needs; None for one that is somebody else's, or without Ray.
-
-        Raises:
-            NeedsNotMet: something is not there.
-        """
-        session = self._session
-        if flow.needs_vllm and session.environment.vllm is None:
-            raise NeedsNotMet(f"vLLM is not installed for {session.settings.python}")
-        executor = parameters.get("executor")
-        has = session.environment.executors
-        if flow.needs_vllm and executor not in (None, "ray", *has):
-            raise NeedsNotMet(f"vLLM {session.environment.vllm} has no executor {executor}; it has {', '.join(has)}")
-        ranks = proof.ranks(parameters)
-        needs = f"needs {plural(ranks, 'GPU')}"
-        if not flow.on_ray(parameters):
-            if session.device == "cuda" and ranks > len(session.visible_gpus):
-                raise NeedsNotMet(f"{needs}, found {len(session.visible_gpus)} on this machine")
-            return None
-        if not session.settings.active:
-            raise NeedsNotMet("it runs on Ray, and there is no cluster: use --ray-cluster=auto")
-        unsuited = session.clusters.unsuited(shape) if shape is not None else None
-        if unsuited is not None:
-            raise NeedsNotMet(unsuited)
-        gpus = sum(shape.gpus) if shape is not None else session.clusters.gpus
-        if ranks > gpus:
-            raise NeedsNotMet(
-                f"{needs}, found {gpus} ({session.clusters.describe()}); try --ray-cluster=local:1x{ranks}"
-            )
-        if session.clusters.shape is None:
-            return None
-        return dataclasses.replace(shape or session.clusters.shape, dashboard=flow.dashboard)
 
     def _prepared_cluster(self, parameters: Mapping[str, Any], shape: Shape | None) -> RayCluster:
         """Return the cluster once it has the GPUs free that the flow needs."""

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -53,7 +54,17 @@ def start_server(arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes]
     if arguments.data_parallel_size > 1:
         for name, value in engine.data_parallel_arguments(arguments).items():
             command += [f"--{name.replace('_', '-')}", str(value)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL), f"http://127.0.0.1:{port}"
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    threading.Thread(target=pass_on, args=(server,), daemon=True).start()
+    return server, f"http://127.0.0.1:{port}"
+
+
+def pass_on(server: subprocess.Popen[bytes]) -> None:
+    """Print what the server prints, with its name before each line, as vLLM does for its other processes."""
+    assert server.stdout is not None
+    for line in server.stdout:
+        sys.stderr.write(f"(server pid={server.pid}) {line.decode(errors='replace')}")
+        sys.stderr.flush()
 
 
 def is_healthy(address: str) -> bool:

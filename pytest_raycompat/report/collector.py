@@ -21,6 +21,7 @@ from pytest_raycompat.report.document import (
     TestRecord,
     write_report,
 )
+from pytest_raycompat.report.gaps import met_gaps, workarounds_of
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
@@ -50,6 +51,7 @@ def record_of(identifier: str, judgement: Judgement, seconds: float, flows: Iter
         exception=failure.root if failure else None,
         chain=failure.chain if failure else (),
         gap=judgement.gap,
+        workarounds=workarounds_of(flows),
         evidence=about.evidence,
         timings=about.timings,
         control=control_of(control) if control is not None else None,
@@ -129,6 +131,7 @@ class Collector:
             device=DeviceRecord(kind=session.device, count=len(gpus), names=tuple(gpu.name for gpu in gpus)),
             cluster=self._cluster(),
             git_revision=self._revision or None,
+            gaps=met_gaps(session.gaps, self.records),
             results=tuple(self.records),
         )
 

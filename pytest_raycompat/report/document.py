@@ -24,6 +24,15 @@ class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
     logs: tuple[str, ...] = ()
 
 
+class WorkaroundRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One flow that was run with the workaround of a gap."""
+
+    gap: str
+    works: bool
+    exception: ExceptionRecord | None = None
+    """Why it does not work: the root cause."""
+
+
 class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One test and its verdict."""
 
@@ -41,6 +50,8 @@ class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The root cause."""
     chain: tuple[ExceptionRecord, ...] = ()
     gap: str | None = None
+    """The gap that the verdict is about; with ``passed``, an intermittent one that did not show."""
+    workarounds: tuple[WorkaroundRecord, ...] = ()
     evidence: dict[str, Any] = {}
     timings: dict[str, float] = {}
     """Seconds per phase of the flow."""
@@ -67,6 +78,26 @@ class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class GapRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A known gap that the run met, or whose workaround it tried."""
+
+    id: str
+    title: str
+    path: str
+    line: int
+    overrides: str | None = None
+    """The file of this package's gap that it stands in for."""
+    intermittent: bool
+    shown: int
+    """How many tests failed as it records."""
+    passed: int
+    """How many tests passed where it applies: with an intermittent gap that is allowed, else the gap is closed."""
+    changed: int
+    """How many tests failed in another way where it applies."""
+    workaround: Literal["works", "does not work", "not tried"] | None = None
+    """None where the gap names no environment variables to try."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A run."""
 
@@ -80,6 +111,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceRecord
     cluster: ClusterRecord | None = None
     git_revision: str | None = None
+    gaps: tuple[GapRecord, ...] = ()
     results: tuple[TestRecord, ...] = ()
 
 

@@ -95,6 +95,7 @@ def test_what_the_report_holds_for_a_test_is_stable(tmp_path: Path) -> None:
         "device",
         "cluster",
         "git_revision",
+        "gaps",
         "results",
     ]
     assert set(document["results"][1]) >= {
