@@ -69,7 +69,8 @@ def test_a_word_that_is_no_option() -> None:
     [
         (
             ["run", "generat"],
-            "'generat' is not a flow: choose one of compiled_graph, generate, serve, or name a module (pkg.module)",
+            "'generat' is not a flow: choose one of compiled_graph, generate, rlhf, serve, "
+            "or name a module (pkg.module)",
         ),
         (
             ["run", "generate", "--ray-cluster=locl"],

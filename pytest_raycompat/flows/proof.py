@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 EXECUTOR_CLASSES: Mapping[str, tuple[str, ...]] = {
@@ -17,8 +18,17 @@ WORKER_CLASSES: Mapping[str, tuple[str, ...]] = {
 
 
 def ranks(parameters: Mapping[str, Any]) -> int:
-    """How many workers, and so GPUs, an engine with these parameters takes."""
-    return int(parameters.get("tensor_parallel_size", 1)) * int(parameters.get("pipeline_parallel_size", 1))
+    """How many workers the engines with these parameters have."""
+    sizes = ("engines", "tensor_parallel_size", "pipeline_parallel_size")
+    return prod(int(parameters.get(size, 1)) for size in sizes)
+
+
+def gpus(parameters: Mapping[str, Any]) -> int:
+    """How many GPUs a flow with these parameters takes: one for each worker, and what its trainer has alone.
+
+    Workers that take a share of a GPU do so in a placement group that holds whole ones.
+    """
+    return ranks(parameters) + int(parameters.get("trainer_gpus", 0))
 
 
 def runs_on_ray(parameters: Mapping[str, Any]) -> bool:
@@ -79,6 +89,6 @@ def missing_actors(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -
 
 
 def missing_gpus(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say whether fewer GPUs were held in Ray than the engine has ranks."""
+    """Say whether fewer GPUs were held in Ray than the flow takes."""
     held = evidence.get("free_gpus_before", 0) - evidence.get("free_gpus_during", 0)
-    return () if held >= ranks(parameters) else (f"{held:g} GPUs were held in Ray, not {ranks(parameters)}",)
+    return () if held >= gpus(parameters) else (f"{held:g} GPUs were held in Ray, not {gpus(parameters)}",)

@@ -148,23 +148,23 @@ class FlowRuns:
         if flow.needs_vllm and executor is not None and executor not in self._session.environment.executors:
             has = ", ".join(self._session.environment.executors)
             raise NeedsNotMet(f"vLLM {self._session.environment.vllm} has no executor {executor}; it has {has}")
-        ranks = proof.ranks(parameters)
-        needs = f"needs {plural(ranks, 'GPU')}"
+        gpus = proof.gpus(parameters)
+        needs = f"needs {plural(gpus, 'GPU')}"
         if flow.on_ray(parameters) and not self._session.settings.active:
             raise NeedsNotMet("it runs on Ray, and there is no cluster: use --ray-cluster=auto")
-        if flow.on_ray(parameters) and ranks > self._session.clusters.gpus:
+        if flow.on_ray(parameters) and gpus > self._session.clusters.gpus:
             raise NeedsNotMet(
                 f"{needs}, found {self._session.clusters.gpus} ({self._session.clusters.describe()}); "
-                f"try --ray-cluster=local:1x{ranks}"
+                f"try --ray-cluster=local:1x{gpus}"
             )
-        if not flow.on_ray(parameters) and self._session.device == "cuda" and ranks > len(self._session.visible_gpus):
+        if not flow.on_ray(parameters) and self._session.device == "cuda" and gpus > len(self._session.visible_gpus):
             raise NeedsNotMet(f"{needs}, found {len(self._session.visible_gpus)} on this machine")
 
     def _prepared_cluster(self, parameters: Mapping[str, Any]) -> RayCluster:
         """Return the cluster once it has the GPUs free that the flow needs."""
         cluster = self._session.clusters.get()
         began = time.monotonic()
-        needed = proof.ranks(parameters)
+        needed = proof.gpus(parameters)
         while True:
             free = sum(node.free_gpus for node in cluster.observer.nodes() if node.alive)
             waited = time.monotonic() - began
