@@ -115,18 +115,29 @@ def data_parallel_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"data_parallel_size": arguments.data_parallel_size, "data_parallel_backend": backend}
 
 
-def report_evidence(reporter: Reporter, llm: Any, arguments: argparse.Namespace) -> None:
+def report_evidence(reporter: Reporter, llm: Any) -> None:
     """Report the executor that the engine's own configuration leads to, and what every rank says of itself."""
-    reporter.evidence("workers", sorted(llm.collective_rpc("raycompat_evidence"), key=lambda worker: worker["rank"]))
-    config = llm.llm_engine.vllm_config
+    for name, value in evidence_of(llm).items():
+        reporter.evidence(name, value)
+
+
+def evidence_of(llm: Any) -> dict[str, Any]:
+    """Ask an engine where it runs: ``workers``, ``executor_class`` and ``platform``."""
+    return {
+        "workers": sorted(llm.collective_rpc("raycompat_evidence"), key=lambda worker: worker["rank"]),
+        "executor_class": executor_name(llm.llm_engine.vllm_config),
+        "platform": platform_name(),
+        "variables": own_variables(),
+    }
+
+
+def executor_name(config: Any) -> str:
+    """Name the executor that an engine's configuration leads to."""
     try:
         from vllm.v1.executor.abstract import Executor
     except ImportError:  # before the V1 engine there was no such choice to ask for
-        reporter.evidence("executor_class", str(config.parallel_config.distributed_executor_backend))
-    else:
-        reporter.evidence("executor_class", qualified_name(Executor.get_class(config)))
-    reporter.evidence("platform", platform_name())
-    reporter.evidence("variables", own_variables())
+        return str(config.parallel_config.distributed_executor_backend)
+    return qualified_name(Executor.get_class(config))
 
 
 def platform_name() -> str:

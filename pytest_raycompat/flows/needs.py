@@ -38,10 +38,10 @@ def shape_for(session: Session, flow: Flow, parameters: Mapping[str, Any], shape
         ClusterError: a cluster that must be asked cannot be reached.
     """
     check_engine(session, flow, parameters)
-    ranks = proof.ranks(parameters)
-    needs = f"needs {plural(ranks, 'GPU')}"
+    needed = proof.gpus(parameters)
+    needs = f"needs {plural(needed, 'GPU')}"
     if not flow.on_ray(parameters):
-        if session.device == "cuda" and ranks > len(session.visible_gpus):
+        if session.device == "cuda" and needed > len(session.visible_gpus):
             raise NeedsNotMet(f"{needs}, found {len(session.visible_gpus)} on this machine")
         return None
     if not session.settings.active:
@@ -49,9 +49,9 @@ def shape_for(session: Session, flow: Flow, parameters: Mapping[str, Any], shape
     unsuited = session.clusters.unsuited(shape) if shape is not None else None
     if unsuited is not None:
         raise NeedsNotMet(unsuited)
-    gpus = sum(shape.gpus) if shape is not None else session.clusters.gpus
-    if ranks > gpus:
-        raise NeedsNotMet(f"{needs}, found {gpus} ({session.clusters.describe()}); try --ray-cluster=local:1x{ranks}")
+    there = sum(shape.gpus) if shape is not None else session.clusters.gpus
+    if needed > there:
+        raise NeedsNotMet(f"{needs}, found {there} ({session.clusters.describe()}); try --ray-cluster=local:1x{needed}")
     if session.clusters.shape is None:
         return None
     return dataclasses.replace(shape or session.clusters.shape, dashboard=flow.dashboard)

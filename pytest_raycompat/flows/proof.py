@@ -20,13 +20,21 @@ WORKER_CLASSES: Mapping[str, tuple[str, ...]] = {
 """Names of vLLM's actor classes; a flow without an engine has actors of its own."""
 
 
-SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "concurrency")
+SIZES = ("engines", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "concurrency")
 """Parameters of flows that multiply the workers that they start."""
 
 
 def ranks(parameters: Mapping[str, Any]) -> int:
-    """How many workers, and so GPUs, an engine with these parameters takes."""
+    """How many workers the engines with these parameters have."""
     return math.prod(int(parameters.get(name, 1)) for name in SIZES)
+
+
+def gpus(parameters: Mapping[str, Any]) -> int:
+    """How many GPUs a flow with these parameters takes: one for each worker, and what its trainer has alone.
+
+    Workers that take a share of a GPU do so in a placement group that holds whole ones.
+    """
+    return ranks(parameters) + int(parameters.get("trainer_gpus", 0))
 
 
 def runs_on_ray(parameters: Mapping[str, Any]) -> bool:
@@ -87,6 +95,6 @@ def missing_actors(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -
 
 
 def missing_gpus(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say whether fewer GPUs were held in Ray than the engine has ranks."""
+    """Say whether fewer GPUs were held in Ray than the flow takes."""
     held = evidence.get("free_gpus_before", 0) - evidence.get("free_gpus_during", 0)
-    return () if held >= ranks(parameters) else (f"{held:g} GPUs were held in Ray, not {ranks(parameters)}",)
+    return () if held >= gpus(parameters) else (f"{held:g} GPUs were held in Ray, not {gpus(parameters)}",)

@@ -90,6 +90,11 @@ FLOWS: Mapping[str, Flow] = {
             needs_vllm=False,
             always_on_ray=True,
         ),
+        Flow(
+            "rlhf",
+            "pytest_raycompat.flows.rlhf",
+            ("start", "connect", "generate", "train", "send", "inspect", "shutdown", "compare"),
+        ),
     )
 }
 

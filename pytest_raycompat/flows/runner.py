@@ -51,10 +51,9 @@ class Observed:
         return {*self.evidence.get("jobs", ()), *self.evidence.get("submitted_jobs", ())}
 
     def enter(self, phase: str) -> None:
-        """Go on to ``phase``, and note how long the last one took."""
+        """Go on to ``phase``, and add up how long the last one took: a flow may come to a phase more than once."""
         now = time.monotonic()
-        spent = self.timings.get(self.phase, 0.0) + now - self.phase_began  # a flow may come back to a phase
-        self.timings[self.phase] = round(spent, 3)
+        self.timings[self.phase] = round(self.timings.get(self.phase, 0.0) + now - self.phase_began, 3)
         self.phase, self.phase_began = phase, now
 
 

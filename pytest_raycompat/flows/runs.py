@@ -227,7 +227,7 @@ class FlowRuns:
         """Return the cluster once it has the GPUs free that the flow needs."""
         cluster = self._session.clusters.get(shape)
         began = time.monotonic()
-        needed = min(proof.ranks(parameters), cluster.gpus)  # late nodes bring the rest
+        needed = min(proof.gpus(parameters), cluster.gpus)  # late nodes bring the rest
         while True:
             free = sum(node.free_gpus for node in cluster.observer.nodes() if node.alive)
             waited = time.monotonic() - began

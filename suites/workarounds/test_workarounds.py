@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-CASES = {
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cgraph-version-guard": ("generate", {"tensor_parallel_size": 2}),
     "cgraph-version-guard-served": ("serve", {"tensor_parallel_size": 2}),
     "driver-node-without-gpu": ("generate", {"tensor_parallel_size": 2, "nodes": (0, 1, 1)}),
