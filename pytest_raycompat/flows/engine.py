@@ -73,13 +73,14 @@ def prepare_process(arguments: argparse.Namespace) -> None:
 def variables_for_actors() -> dict[str, str]:
     """Return the variables of this process that an engine inside an actor needs; an actor has those of its node.
 
-    ``VLLM_HOST_IP`` stays out: it is the node's own address.
+    ``VLLM_HOST_IP`` stays out, as it is the node's own address, and ``VLLM_API_KEY``, as Ray logs runtime environments.
     """
     names = {ACTIVATION_VARIABLE, "HF_HUB_OFFLINE", "HF_HOME"}
+    others = {"VLLM_HOST_IP", "VLLM_API_KEY"}
     return {
         name: value
         for name, value in os.environ.items()
-        if name in names or (name.startswith("VLLM_") and name != "VLLM_HOST_IP")
+        if name in names or (name.startswith("VLLM_") and name not in others)
     }
 
 

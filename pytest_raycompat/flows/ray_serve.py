@@ -171,7 +171,6 @@ def ray_serve(reporter: Reporter, arguments: argparse.Namespace) -> None:
             "route_prefix": "/",
             "import_path": builder,
             "args": {"llm_configs": [config.model_dump(mode="json", exclude_unset=True)]},
-            "runtime_env": config.runtime_env,  # the same for all, so that processes which import vLLM are used again
         }
         settings = {"proxy_location": "HeadOnly", "http_options": http, "applications": [application]}
         use(reporter, arguments, settings, f"http://{http['host']}:{http['port']}")

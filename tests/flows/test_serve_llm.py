@@ -77,13 +77,14 @@ def test_an_executor_without_ray_is_refused(executor: str, capsys: pytest.Captur
     assert f"--executor {executor}: Serve LLM always runs on Ray, with ray-v2 or ray-v1" in capsys.readouterr().err
 
 
-def test_an_engine_in_an_actor_gets_what_vllm_reads_but_not_the_address_of_another_node(
+def test_an_engine_in_an_actor_gets_what_vllm_reads_but_no_secret_and_no_address_of_another_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     monkeypatch.setenv("VLLM_HOST_IP", "127.0.0.2")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("VLLM_API_KEY", "secret")
     monkeypatch.setenv("OTHER", "1")
     variables = engine.variables_for_actors()
     assert variables["VLLM_CPU_KVCACHE_SPACE"] == variables["HF_HUB_OFFLINE"] == "1"
-    assert {"VLLM_HOST_IP", "OTHER"} & set(variables) == set()
+    assert {"VLLM_HOST_IP", "VLLM_API_KEY", "OTHER"} & set(variables) == set()
