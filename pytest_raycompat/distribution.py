@@ -29,9 +29,9 @@ def tell(config: pytest.Config, name: str, lines: Iterable[str]) -> None:
 
 def sharing(nodeid: str) -> str:
     """Name what a test shares results with: its class or module, and its parameters."""
-    scope, _, name = nodeid.rpartition("::")
-    bracket = name.find("[")
-    return f"{scope or nodeid}{name[bracket:] if bracket >= 0 else ''}"
+    path, bracket, parameters = nodeid.partition("[")  # which may hold anything
+    scope = path.rpartition("::")[0]
+    return f"{scope or path}{bracket}{parameters}"
 
 
 class Controller:
