@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -21,6 +22,11 @@ def parse_specifier(text: str) -> SpecifierSet:
         raise ValueError(
             f"{text!r} is not a version specifier but {type(text).__name__}; write text such as '>=2.44.1'"
         )
+    return _parsed(text)
+
+
+@functools.lru_cache(maxsize=512)  # gaps and markers ask for the same few again and again
+def _parsed(text: str) -> SpecifierSet:
     if not text.strip():
         raise ValueError("an empty version specifier would match every version; write one such as '>=2.44.1'")
     clauses = [clause.strip() for clause in text.split(",")]

@@ -141,6 +141,8 @@ def _condition_problems(keys: GapKeys) -> Iterator[Problem]:
         yield ("when", "nodes"), f"executor {when.executor!r} does not run on Ray, so it has no nodes"
     if when.head_gpus is not None and when.head_gpus < 0:
         yield ("when", "head_gpus"), f"{when.head_gpus} is not a number of GPUs"
+    if "executor" in when.parameters:
+        yield ("when", "parameters", "executor"), "write `executor` as a condition of its own"
     for position, name in enumerate(when.lacks):
         if not _CAPABILITY.fullmatch(name):
             yield (

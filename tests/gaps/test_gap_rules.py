@@ -60,6 +60,12 @@ BROKEN = {
     ),
     "fewer than no GPUs": ('ray = "<2.43"', "head_gpus = -1", 11, "when.head_gpus: -1 is not a number of GPUs"),
     "no nodes": ('ray = "<2.43"', "nodes = 0", 11, "when.nodes: 0 is not a number of nodes from 1"),
+    "executor as a parameter": (
+        'ray = "<2.43"',
+        'parameters = { executor = "mp" }',
+        11,
+        "when.parameters.executor: write `executor` as a condition of its own",
+    ),
     "name not in Ray": (
         'ray = "<2.43"',
         'lacks = ["vllm.LLM"]',
@@ -293,6 +299,13 @@ def test_gaps_of_other_executors_or_devices_are_no_rivals(make_gap: MakeGap) -> 
     one: Gap = make_gap("one", when=Conditions(executor="mp", device="cpu"))
     assert first_rival(make_gap("other", when=Conditions(executor="uni")), [one]) is None
     assert first_rival(make_gap("other", when=Conditions(device="cuda")), [one]) is None
+
+
+def test_gaps_of_other_parameters_or_heads_are_no_rivals(make_gap: MakeGap) -> None:
+    one = make_gap("one", when=Conditions(parameters={"size": 1}, head_gpus=0))
+    assert first_rival(make_gap("other", when=Conditions(parameters={"size": 2})), [one]) is None
+    assert first_rival(make_gap("other", when=Conditions(head_gpus=1)), [one]) is None
+    assert first_rival(make_gap("other", when=Conditions(parameters={"length": 2})), [one]) is one
 
 
 def test_our_own_gaps_are_right() -> None:
