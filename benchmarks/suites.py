@@ -2,7 +2,7 @@
 
     python benchmarks/suites.py [PYTEST-ARGUMENTS]
 
-The suites run first (``suites`` where no path is given). Then every flow that they ran, controls too, runs once as
+The suites run first (``suites`` where no path is given). Then every flow that they ran on Ray runs once as
 ``python -m MODULE`` on a cluster that is started for it with ``ray start`` and ended after it. One ratio comes out.
 """
 
