@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.state import session_of
+from pytest_raycompat.state import SESSION
 
 FOLDER = "raycompat_folder"
 """Key of ``workerinput``: where workers write what they collected. All collect the same, so the last one wins."""
@@ -63,7 +63,8 @@ class Controller:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Keep the tests that share a flow's result on one worker, unless the user has chosen how to distribute."""
-        if config.getvalue("dist") != "load" or not session_of(config).settings.active:
+        session = config.stash.get(SESSION, None)  # a cluster that is asked for has one; no other run is to make one
+        if config.getvalue("dist") != "load" or session is None or not session.settings.active:
             return None
         from xdist.scheduler.loadscope import LoadScopeScheduling
 
