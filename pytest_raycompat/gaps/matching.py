@@ -29,7 +29,7 @@ def applies(
     Args:
         gap: the gap.
         flow: the name of the flow.
-        parameters: the flow's parameters; ``executor`` is the one that a condition may name.
+        parameters: the flow's parameters; a gap may name any of them, ``executor`` by a condition of its own.
         environment: the environment under test.
         device: what the flow runs on, ``cpu`` or ``cuda``.
         capability: says whether the environment has an attribute or parameter that ``lacks`` names. Without it that
@@ -44,6 +44,8 @@ def applies(
     if when.device is not None and when.device != device:
         return False
     if when.executor is not None and when.executor != parameters.get("executor"):
+        return False
+    if any(parameters.get(name) != value for name, value in when.parameters.items()):
         return False
     versions = (
         (when.ray, environment.ray),

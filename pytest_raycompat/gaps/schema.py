@@ -31,6 +31,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     python: str | None = None
     device: Literal["cpu", "cuda"] | None = None
     executor: Literal["ray-v1", "ray-v2", "mp", "uni"] | None = None
+    parameters: dict[str, str | int] = {}
+    """Parameters of the flow, each with the value that it must have."""
     lacks: tuple[str, ...] = ()
     """Ray attributes or parameters; the gap applies where at least one is absent, whatever a fork's version says."""
 

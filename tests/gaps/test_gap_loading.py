@@ -131,7 +131,7 @@ def test_windows_line_ends_are_read(tmp_path: Path) -> None:
     assert load_gap_file(write(tmp_path, FULL.replace("\n", "\r\n"))).line == 2
 
 
-CONDITIONS = "ray, vllm, torch, python, device, executor, lacks"
+CONDITIONS = "ray, vllm, torch, python, device, executor, parameters, lacks"
 KEYS = "id, title, flows, when, phase, outcome, raises, message, workaround, fix, links, verified"
 
 WRONG_FILES = {

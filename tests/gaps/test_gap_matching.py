@@ -92,6 +92,14 @@ def test_a_condition_on_a_missing_package_does_not_hold(when: Conditions) -> Non
     assert holds(when, environment=bare) is False
 
 
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [({"way": "colocate", "engines": 2}, True), ({"way": "colocate"}, False), ({"way": "rpc", "engines": 2}, False)],
+)
+def test_a_gap_may_name_parameters_of_its_flow(parameters: dict[str, Any], expected: bool) -> None:
+    assert holds(Conditions(parameters={"way": "colocate", "engines": 2}), parameters=parameters) is expected
+
+
 def test_a_version_that_cannot_be_compared_is_an_error() -> None:
     fork = Environment(executable="/usr/bin/python3", python="3.11.7", platform="Linux", ray="corp-2.35")
     with pytest.raises(ValueError, match=r"^'corp-2\.35' is not a PEP 440 version$"):
