@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", default="float32", help="float32 makes outputs comparable token for token")
     parser.add_argument("--max-model-len", type=int, default=512)
+    parser.add_argument("--disable-custom-all-reduce", action="store_true", help="needed where nodes share a machine")
     parser.add_argument("--hold", action="store_true", help="wait for a line on standard input before shutting down")
 
 
@@ -104,6 +105,7 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "tensor_parallel_size": arguments.tensor_parallel_size,
         "pipeline_parallel_size": arguments.pipeline_parallel_size,
         "distributed_executor_backend": "ray" if arguments.executor.startswith("ray") else arguments.executor,
+        "disable_custom_all_reduce": arguments.disable_custom_all_reduce,
         "enforce_eager": True,
         "seed": 0,
         "worker_extension_cls": "pytest_raycompat.flows.worker_evidence.WorkerEvidence",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -28,7 +28,7 @@ class Look:
     def __init__(self, cluster: RayCluster, session: int) -> None:
         self.cluster = cluster
         self._session = session
-        self._processes: list[psutil.Process] = []
+        self._processes: dict[str, list[psutil.Process]] = {}
 
     def before(self) -> dict[str, Any]:
         """Note what the cluster is like before the flow's engine is up."""
@@ -50,7 +50,7 @@ class Look:
         actors = actors_of(self.cluster.observer.actors(), self._session, jobs)
         nodes = [node for node in self.cluster.observer.nodes() if node.alive]
         if self.cluster.owned:  # on machines that are not this one, process ids mean nothing here
-            self._processes = with_children(actor.pid for actor in actors)
+            self._processes = {actor.actor_id: with_children(actor.pid) for actor in actors}
         return {
             "actors": msgspec.to_builtins(actors),
             "jobs": sorted({actor.job_id for actor in actors}),
@@ -58,10 +58,14 @@ class Look:
             "carried_during": self.cluster.carried(),
         }
 
-    def after(self, jobs: Collection[str]) -> dict[str, Any]:
+    def after(self, jobs: Collection[str], kept: Collection[str] = ()) -> dict[str, Any]:
         """Wait until Ray has back what the flow held, and the processes of its actors are gone.
 
         That they stay is the subject of https://github.com/vllm-project/vllm/issues/20860.
+
+        Args:
+            jobs: ids of jobs that are known to be the flow's.
+            kept: ids of actors that are not to end: Ray's libraries share some for the lifetime of a cluster.
 
         Returns:
             ``released_after_s``, or ``not_released`` with what is still held after the limit.
@@ -72,10 +76,12 @@ class Look:
             try:
                 nodes = [node for node in self.cluster.observer.nodes() if node.alive]
                 actors = actors_of(self.cluster.observer.actors(), self._session, jobs)
+                actors = [actor for actor in actors if actor.actor_id not in kept]
             except ObserverError as error:
                 return {"not_released": str(error)}
             busy = sum(node.gpus - node.free_gpus for node in nodes) if self.cluster.owned else 0
-            running = [process for process in self._processes if is_running(process)]
+            processes = [one for actor, theirs in self._processes.items() if actor not in kept for one in theirs]
+            running = [process for process in processes if is_running(process)]
             if not actors and not busy and not running:
                 return {"released_after_s": round(time.monotonic() - began, 3)}
             held = f"{busy:g} GPUs held, {len(actors)} actors alive"
@@ -85,16 +91,13 @@ class Look:
         return {"not_released": f"after {RELEASE_LIMIT_S:.0f} s: {held}"}
 
 
-def with_children(pids: Iterable[int]) -> list[psutil.Process]:
-    """Return these processes, and those that they have started."""
-    found: dict[int, psutil.Process] = {}
-    for pid in pids:
-        try:
-            process = psutil.Process(pid)
-            found |= {one.pid: one for one in (process, *process.children(recursive=True))}
-        except psutil.NoSuchProcess:
-            continue
-    return list(found.values())
+def with_children(pid: int) -> list[psutil.Process]:
+    """Return a process, and those that it has started."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def is_running(process: psutil.Process) -> bool:

@@ -17,7 +17,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pytest_raycompat.flows import engine
+from pytest_raycompat.cluster import observer_program
+from pytest_raycompat.flows import engine, proof
 from pytest_raycompat.flows.reporting import Reporter, run_program
 
 SYSTEM = "You are a bot that completes unfinished haikus."
@@ -117,7 +118,8 @@ def build_pipeline(arguments: argparse.Namespace) -> Any:
     config = llm.vLLMEngineProcessorConfig(
         model_source=arguments.model,
         engine_kwargs=settings,
-        concurrency=arguments.concurrency,
+        # a pair of numbers is a pool of that size; one is the most that a pool grows to (ray/data/llm.py, 2.60.0)
+        concurrency=1 if arguments.concurrency == 1 else (arguments.concurrency, arguments.concurrency),
         batch_size=BATCH_SIZE,
         runtime_env={"env_vars": engine.variables_for_actors()},
         **options,
@@ -184,7 +186,7 @@ def process(reporter: Reporter, arguments: argparse.Namespace, folder: Path) -> 
     began = time.monotonic()
     held = False
     while thread.is_alive():
-        if not held and ray.get(gate.is_reached.remote()):
+        if not held and ray.get(gate.is_reached.remote()) and all_engines_up(arguments):
             reporter.phase("inspect")
             reporter.hold()
             reporter.phase("process")
@@ -204,6 +206,25 @@ def process(reporter: Reporter, arguments: argparse.Namespace, folder: Path) -> 
     reporter.output("files", len(files))
 
 
+def all_engines_up(arguments: argparse.Namespace) -> bool:
+    """Whether Ray has a worker for each rank of each engine: rows come out once the first engine is up."""
+    ranks = proof.ranks({**engine.parameters(arguments), "concurrency": arguments.concurrency})
+    classes = proof.WORKER_CLASSES[arguments.executor]
+    return sum(actor["class_name"] in classes for actor in observer_program.actors()) >= ranks
+
+
+def kept_actors() -> dict[str, str]:
+    """Return the class of each actor, by its id, that Ray Data has started for the lifetime of the cluster.
+
+    They are detached, and shared with every other dataset (ray/data/_internal/stats.py, 2.60.0).
+    """
+    import ray
+
+    job = ray.get_runtime_context().get_job_id()
+    own = [actor for actor in observer_program.actors() if actor["job_id"] == job]
+    return {actor["actor_id"]: actor["class_name"] for actor in own if actor["name"] not in ("", GATE)}
+
+
 def plain(value: Any) -> Any:
     """Turn a value of a row into one that JSON has."""
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
@@ -221,6 +242,7 @@ def with_ray(reporter: Reporter, arguments: argparse.Namespace) -> None:
         reporter.phase("process")
         process(reporter, arguments, Path(folder))
     reporter.phase("shutdown")
+    reporter.evidence("kept_actors", kept_actors())
     ray.shutdown()
 
 

@@ -122,7 +122,7 @@ class FlowRunner:
         finally:
             child.end()
         if look is not None:
-            observed.evidence.update(look.after(observed.jobs))
+            observed.evidence.update(look.after(observed.jobs, observed.evidence.get("kept_actors", ())))
         self._children.reclaim_shared_memory()
         failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")

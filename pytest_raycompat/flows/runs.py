@@ -195,7 +195,7 @@ class FlowRuns:
             result = self._runner.run(
                 flow,
                 parameters,
-                extra={"model": self._session.tiny_model, "device": self._session.device},
+                extra=self._extra(flow, cluster),
                 environment={**environment, **setting.variables},
                 cluster=cluster,
                 device=self._session.device,
@@ -207,6 +207,15 @@ class FlowRuns:
         result = msgspec.structs.replace(result, workaround=setting.workaround)
         self._finished(result)
         return result
+
+    def _extra(self, flow: Flow, cluster: RayCluster | None) -> dict[str, Any]:
+        """Return what goes onto a flow's command line beside its parameters."""
+        extra: dict[str, Any] = {"model": self._session.tiny_model, "device": self._session.device}
+        if flow.needs_vllm and self._session.device == "cuda" and cluster is not None and cluster.owned:
+            # each of our nodes shows its ranks other GPUs of one machine, which vLLM takes for GPUs within reach and
+            # then does not find ("Invalid peer device id", vLLM 0.20.2); across machines it does without by itself
+            extra["disable_custom_all_reduce"] = len(cluster.nodes) > 1
+        return extra
 
     def _reproduction(
         self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, setting: Setting

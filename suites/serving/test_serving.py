@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-LOGPROB_TOLERANCE = 1e-3
-"""Absolute, in float32, as in suites/generate."""
+from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE
 
 on_every_server = pytest.mark.parametrize(
     ("executor", "entry_point"), [("ray-v2", "api-server"), ("ray-v1", "api-server"), ("ray-v2", "vllm-serve")]
@@ -30,13 +29,14 @@ class TestServing:
 
     def test_completions_are_those_of_the_offline_engine(self, served: Any, run_flow: Any) -> None:
         """Texts and log-probabilities are the ones that the same model gives offline, without Ray."""
-        outputs = served().outputs
+        result = served()
+        outputs = result.outputs
         offline = run_flow.control("generate", tensor_parallel_size=1).outputs
         assert outputs["prompts"] == offline["prompts"]
         for online, expected in zip(outputs["completions"], offline["completions"], strict=True):
             assert online["text"] == expected["text"]
             chosen = [step[str(token)] for token, step in zip(expected["token_ids"], expected["logprobs"], strict=True)]
-            assert online["logprobs"] == pytest.approx(chosen, abs=LOGPROB_TOLERANCE)
+            assert online["logprobs"] == pytest.approx(chosen, abs=LOGPROB_TOLERANCE[result.device])
 
     def test_streams_join_to_the_whole(self, served: Any) -> None:
         """The pieces of a stream are several, and joined they are the answer."""
