@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pytest_raycompat.cli import Console
 from pytest_raycompat.cluster.protocol import NodeShape
+from pytest_raycompat.commands.run import Console
 from pytest_raycompat.processes.children import Children, free_port
 from pytest_raycompat.session import Session
 from pytest_raycompat.settings import Settings

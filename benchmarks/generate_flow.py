@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pytest_raycompat.cli import Console
+from pytest_raycompat.commands.run import Console
 from pytest_raycompat.flows.generate import PROMPTS, QUICKSTART_PROMPTS
 from pytest_raycompat.gaps import BUILTIN_FOLDER, load_gaps
 from pytest_raycompat.session import Session

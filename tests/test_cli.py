@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_raycompat.cli import main, read_parameters
-from pytest_raycompat.settings import SettingsError
+from pytest_raycompat import commands
+from pytest_raycompat.cli import COMMANDS, main
+from pytest_raycompat.commands import CommandError
+from pytest_raycompat.commands.run import read_parameters
 
 FLOW = """
 import argparse, sys
@@ -59,7 +61,7 @@ def test_parameters() -> None:
 
 
 def test_a_word_that_is_no_option() -> None:
-    with pytest.raises(SettingsError) as raised:
+    with pytest.raises(CommandError) as raised:
         read_parameters(["--executor", "mp", "2"])
     assert str(raised.value) == "'2' is not an option of the flow: write --name value"
 
@@ -93,6 +95,15 @@ def test_a_bad_command_line(capsys: pytest.CaptureFixture[str]) -> None:
         main(["run"])
     assert raised.value.code == 4
     assert "the following arguments are required: flow" in capsys.readouterr().err
+
+
+def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(commands.__file__).parent
+    assert sorted(COMMANDS) == sorted(path.stem for path in folder.glob("[a-z]*.py"))
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = capsys.readouterr().out.partition("COMMAND\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in listed.splitlines() if line[:5].strip()] == list(COMMANDS)
 
 
 def test_a_flow_of_ones_own(tmp_path: Path) -> None:
