@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from pytest_raycompat.state import FLOWS, session_of
+from pytest_raycompat.state import FLOWS, is_rerun, session_of
 
 NO_CLUSTER = "no Ray cluster: run pytest with --ray-cluster=auto"
 
@@ -41,12 +41,16 @@ class _RunFlow:
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._session = session_of(request.config)
         self._flows = request.node.stash.setdefault(FLOWS, [])
+        self._again = is_rerun(request.node)
 
     def __call__(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        return self._finish(lambda: self._session.flows.run(flow, parameters, deadline_s), is_control=False)
+        return self._finish(
+            lambda: self._session.flows.run(flow, parameters, deadline_s, retry=self._again), is_control=False
+        )
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        return self._finish(lambda: self._session.flows.run_control(flow, parameters, deadline_s), is_control=True)
+        run = self._session.flows.run_control
+        return self._finish(lambda: run(flow, parameters, deadline_s, retry=self._again), is_control=True)
 
     def _finish(self, run: Callable[[], Any], *, is_control: bool) -> Any:
         from pytest_raycompat.flows.runs import NeedsNotMet

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from pytest_raycompat.cluster.spec import ClusterSpec, parse_cluster_spec
 from pytest_raycompat.environment import EnvironmentProblem, find_interpreter
+from pytest_raycompat.report.formats import check_format
 
 Device = Literal["cpu", "cuda"]
 DEVICES = ("auto", "cuda", "cpu")
@@ -33,6 +34,8 @@ class Settings:
     deadline_s: float
     folder: Path
     """``.raycompat`` of the root folder: the default report, logs, and what an environment keeps between runs."""
+    baseline: Path | None = None
+    """The report that the run is compared with."""
 
     @property
     def active(self) -> bool:
@@ -50,6 +53,7 @@ class Settings:
         deadline: str | None = None,
         gaps: tuple[Path, ...] = (),
         reports: tuple[Path, ...] = (),
+        baseline: Path | None = None,
     ) -> Settings:
         """Check the texts of the options; None is an option that was not given.
 
@@ -65,6 +69,7 @@ class Settings:
             device=read_device("auto" if device is None else device),
             gaps=gaps,
             reports=read_reports(reports) or ((folder / "report.json",) if spec.kind != "off" else ()),
+            baseline=baseline,
             deadline_s=DEFAULT_DEADLINE_S if deadline is None else read_deadline(deadline),
             folder=folder,
         )
@@ -96,15 +101,10 @@ def read_device(text: str) -> Literal["auto", "cuda", "cpu"]:
 def read_reports(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """Read ``--raycompat-report``."""
     for path in paths:
-        if path.suffix != ".json":
-            raise SettingsError(
-                f"--raycompat-report: {str(path)!r} has no known format: write a path that ends in .json"
-            )
-        if path.is_dir():
-            raise SettingsError(f"--raycompat-report: {str(path)!r} is a folder: write the path of a file")
-        blocking = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
-        if blocking is not None:
-            raise SettingsError(f"--raycompat-report: {str(path)!r} is below {blocking.name!r}, which is a file")
+        try:
+            check_format(path, "--raycompat-report")
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
     return paths
 
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from pytest_raycompat import distribution
+from pytest_raycompat import distribution, options
 from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
-from pytest_raycompat.environment import EnvironmentProblem, describe_versions
+from pytest_raycompat.environment import EnvironmentProblem
 from pytest_raycompat.fixtures import FlowFailed
 from pytest_raycompat.judgement import Judgement, describe_failure, judge_flow, judge_marked
 from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
 from pytest_raycompat.records import RED
-from pytest_raycompat.report import terminal
-from pytest_raycompat.report.collector import Collector, record_of
-from pytest_raycompat.report.document import TestRecord
+from pytest_raycompat.report.collector import record_of
+from pytest_raycompat.report.document import ReportError, TestRecord
+from pytest_raycompat.report.paths import shown
 from pytest_raycompat.session import Session
-from pytest_raycompat.state import FLOWS, GAP_IDS, REQUIREMENTS, VERDICT, is_worker, session_of
+from pytest_raycompat.state import FLOWS, FORGIVEN, GAP_IDS, REQUIREMENTS, VERDICT, is_worker, session_of
 from pytest_raycompat.versions import is_version
 
 
@@ -51,6 +49,18 @@ def check_versions(session: Session) -> None:
                 f"--raycompat-python: {name}'s version {version!r} for {session.settings.python} is not a PEP 440 "
                 "version, so nothing can be compared with it; build it as one, such as 2.35.0+corp.3"
             )
+
+
+def check_baseline(session: Session) -> None:
+    """Read the baseline, if there is one, before anything runs.
+
+    Raises:
+        pytest.UsageError: it cannot be compared with; names the option and says why.
+    """
+    try:
+        _ = session.baseline
+    except ReportError as error:
+        raise pytest.UsageError(f"--raycompat-baseline: {error}") from None
 
 
 def check_cluster(config: pytest.Config, session: Session) -> None:
@@ -136,12 +146,76 @@ def judge_test(
         return
     judgement = item.config.hook.pytest_raycompat_verdict(item=item, judgement=judgement) or judgement
     if report.when == "teardown" and item.stash.get(VERDICT, "passed") in RED:
+        if FORGIVEN in item.stash:
+            forgive(report, "what went wrong before it was so in the baseline too")
         return  # what went wrong before says more
     item.stash[VERDICT] = judgement.verdict
     flows = item.stash.get(FLOWS, [])
-    record = record_of(item.nodeid, judgement, call.duration, flows)
+    file, line, _ = item.location
+    record = record_of(
+        item.nodeid,
+        judgement,
+        call.duration,
+        flows,
+        file=file,
+        line=(line or 0) + 1,
+        reproduce=options.command_of(item.config, item.nodeid),
+    )
     report.raycompat = msgspec.to_builtins(record)  # type: ignore[attr-defined]  # pytest passes attributes on
     apply_verdict(report, judgement, record)
+    apply_baseline(item, report, judgement)
+    tell_junit(item, report, judgement)
+
+
+def apply_baseline(item: pytest.Item, report: pytest.TestReport, judgement: Judgement) -> None:
+    """Fail a test that got worse, and no other: what was as bad in the baseline is an expected failure."""
+    baseline = session_of(item.config).baseline
+    if baseline is None:
+        return
+    compared = baseline.compare(item.nodeid, judgement.verdict)
+    if judgement.verdict in RED and not compared.worse:
+        forgive(report, f"{compared.change}, {judgement.verdict}: it was {compared.old} in {baseline.path}")
+        item.stash[FORGIVEN] = True
+    elif compared.worse:
+        was = f"it was {compared.old} in {shown(baseline.path)}" if compared.old else "it is not in the baseline"
+        said = f"{compared.change}: {was}, and is {judgement.verdict} now"
+        if judgement.verdict not in RED:
+            report.outcome, report.longrepr = "failed", f"{said}: {judgement.reason}"
+            vars(report).pop("wasxfail", None)
+        elif isinstance(report.longrepr, str):
+            report.longrepr = f"{said}\n{report.longrepr}"
+        else:
+            report.sections.append(("raycompat", said))
+
+
+def forgive(report: pytest.TestReport, why: str) -> None:
+    """Make a failure an expected one."""
+    report.outcome = "skipped"
+    report.wasxfail = why
+
+
+def tell_junit(item: pytest.Item, report: pytest.TestReport, judgement: Judgement) -> None:
+    """Give pytest's JUnit XML the verdict as properties of the test; it writes those of the tear-down's report."""
+    environment = session_of(item.config).environment
+    given = {
+        "raycompat.verdict": judgement.verdict,
+        "raycompat.gap": judgement.gap,
+        "raycompat.ray": environment.ray,
+        "raycompat.vllm": environment.vllm,
+        "raycompat.torch": environment.torch,
+        "raycompat.python": environment.python,
+    }
+    others = [(name, value) for name, value in item.user_properties if name not in given]
+    item.user_properties[:] = [*others, *((name, value) for name, value in given.items() if value is not None)]
+    report.user_properties[:] = item.user_properties
+
+
+def forget_attempt(item: pytest.Item) -> None:
+    """Forget what an attempt at a test did, before the next one."""
+    keys: tuple[pytest.StashKey[Any], ...] = (FLOWS, VERDICT, FORGIVEN)
+    for key in keys:
+        if key in item.stash:
+            del item.stash[key]
 
 
 def apply_verdict(report: pytest.TestReport, judgement: Judgement, record: TestRecord) -> None:
@@ -211,32 +285,3 @@ def skip_reason(report: pytest.TestReport) -> str:
 def one_line(error: BaseException | None) -> str:
     """Name an error and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-
-
-def print_summary(reporter: Any, collector: Collector, session: Session) -> None:
-    """Print the verdict table, what is behind each verdict that is not ``passed``, and where the report is."""
-    records = collector.records
-    if not records:
-        return
-    environment = session.environment
-    reporter.section(f"{describe_versions(environment)}, {session.device}", bold=True)
-    width = int(reporter.config.get_terminal_writer().fullwidth)
-    for line, markup in terminal.table(records, width):
-        reporter.write_line(line, **({markup: True} if markup else {}))
-    lines = terminal.details(records, shown)
-    if lines:
-        reporter.write_line("")
-    for line, markup in lines:
-        reporter.write_line(line, **({markup: True} if markup else {}))
-    reporter.write_line("")
-    for note in session.clusters.notes if session.settings.active else ():
-        reporter.write_line(f"note: {note}", yellow=True)
-    reporter.write_line(f"verdicts: {terminal.counts(records)}")
-    for path in session.settings.reports:
-        reporter.write_line(f"report: {shown(path)}")
-
-
-def shown(path: str | Path) -> str:
-    """Write a path as a user types it: relative to where they are, if it is below."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

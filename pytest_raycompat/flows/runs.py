@@ -65,10 +65,17 @@ class FlowRuns:
         )
 
     def run(
-        self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None, *, fresh: bool = False
+        self,
+        name: str,
+        parameters: Mapping[str, Any],
+        deadline_s: float | None = None,
+        *,
+        fresh: bool = False,
+        retry: bool = False,
     ) -> FlowResult:
         """Run a flow on the cluster, or return what it gave before with the same parameters, unless it is to be fresh.
 
+        With ``retry`` it is run again if it failed before.
         A failure that no gap explains is followed by its control, the same work without Ray.
 
         Raises:
@@ -80,8 +87,9 @@ class FlowRuns:
         if flow.needs_vllm and "executor" not in parameters and self._session.environment.default_executor is not None:
             parameters = {"executor": self._session.environment.default_executor, **parameters}
         key = f"{flow.name} {sorted(parameters.items())}"
-        if key in self._results and not fresh:
-            return self._results[key]
+        held = self._results.get(key)
+        if held is not None and not fresh and not (retry and held.failure is not None):
+            return held
         self._check_needs(flow, parameters)
         self._title = " ".join([flow.name, *(f"{name}={value}" for name, value in parameters.items())])
         on_ray = flow.on_ray(parameters)
@@ -94,14 +102,16 @@ class FlowRuns:
         self._results[key] = result
         return result
 
-    def run_control(self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None) -> FlowResult:
+    def run_control(
+        self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None, *, retry: bool = False
+    ) -> FlowResult:
         """Run the same work without Ray: vLLM's ``mp`` executor, or ``uni`` for one rank.
 
         Raises:
             NeedsNotMet: it needs what is not there.
         """
         executor = "mp" if proof.ranks(parameters) > 1 else "uni"
-        return self.run(name, {**parameters, "executor": executor}, deadline_s)
+        return self.run(name, {**parameters, "executor": executor}, deadline_s, retry=retry)
 
     def _with_control(
         self, result: FlowResult, name: str, parameters: Mapping[str, Any], deadline_s: float | None

@@ -69,7 +69,7 @@ def test_a_path_of_another_format_is_a_usage_error(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.errlines[0] == (
         f"ERROR: --raycompat-report: '{pytester.path / 'report.xml'}' has no known format: "
-        "write a path that ends in .json"
+        "write a path that ends in .json, .md or .html"
     )
 
 
