@@ -78,9 +78,9 @@ def render(comparison: Comparison, chosen: str) -> str:
     if chosen == "md":
         return rendering.markdown(comparison)
     if chosen == "html":
-        from pytest_raycompat.report import html
+        from pytest_raycompat.report import page
 
-        return html.render_comparison(comparison)
+        return page.render_comparison(comparison)
     if chosen == "github":
         from pytest_raycompat.report import github
 

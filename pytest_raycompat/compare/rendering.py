@@ -138,9 +138,10 @@ def annotations_of(comparison: Comparison) -> list[Annotation]:
     """List what GitHub shows at lines of files: what is worse."""
     return [
         Annotation(
-            title=f"{entry.change}, {entry.new or 'not there'}",
-            message=f"{entry.id} ({environment.name}): {verdicts(entry)}\n{entry.reason}"
-            + (f"\nreproduce: {entry.reproduce}" if entry.reproduce else ""),
+            title=f"{entry.change}: {entry.new or 'not there'}",
+            test=f"{entry.id} ({environment.name}): {verdicts(entry)}",
+            reason=entry.reason,
+            reproduce=entry.reproduce,
             file=entry.file,
             line=entry.line,
         )

@@ -48,6 +48,6 @@ def write_as(path: Path, reports: Sequence[Report]) -> None:
 
         write_file(path, markdown.render(reports).encode())
     else:
-        from pytest_raycompat.report import html
+        from pytest_raycompat.report import page
 
-        write_file(path, html.render(reports).encode())
+        write_file(path, page.render(reports).encode())

@@ -13,10 +13,12 @@ MOST_ANNOTATIONS = 10
 
 @dataclass(frozen=True)
 class Annotation:
-    """Something to see at a line of a file; ``file`` is relative to the folder that tests were run from."""
+    """A test to see at a line of a file; ``file`` is relative to the folder that tests were run from."""
 
     title: str
-    message: str
+    test: str
+    reason: str
+    reproduce: str = ""
     file: str = ""
     line: int = 0
 
@@ -39,23 +41,32 @@ def escape_property(text: str) -> str:
 def commands(
     annotations: Sequence[Annotation], root: Path, environ: Mapping[str, str] = os.environ, level: str = "error"
 ) -> list[str]:
-    """Write workflow commands: as many as GitHub shows; the last one counts what is left."""
-    shown = annotations if len(annotations) <= MOST_ANNOTATIONS else annotations[: MOST_ANNOTATIONS - 1]
-    lines = [_command(level, one, root, environ) for one in shown]
-    left = len(annotations) - len(shown)
+    """Write workflow commands: one for each thing that is wrong; the tenth counts what is left."""
+    groups: dict[tuple[str, str], list[Annotation]] = {}
+    for annotation in annotations:  # the tests that share a flow share its failure
+        groups.setdefault((annotation.title, annotation.reason), []).append(annotation)
+    found = list(groups.values())
+    shown = found if len(found) <= MOST_ANNOTATIONS else found[: MOST_ANNOTATIONS - 1]
+    lines = [_command(level, group, root, environ) for group in shown]
+    left = sum(len(group) for group in found[len(shown) :])
     if left:
         lines.append(f"::{level}::{left} more; the summary of this job and the report have them all")
     return lines
 
 
-def _command(level: str, annotation: Annotation, root: Path, environ: Mapping[str, str]) -> str:
+def _command(level: str, group: Sequence[Annotation], root: Path, environ: Mapping[str, str]) -> str:
+    annotation = group[0]
+    others = f" and {len(group) - 1} more" if len(group) > 1 else ""
+    message = f"{annotation.test}{others}\n{annotation.reason}"
+    if annotation.reproduce:
+        message += f"\nreproduce: {annotation.reproduce}"
     properties = {"title": annotation.title}
     if annotation.file:
         properties = {"file": in_workspace(root / annotation.file, environ), **properties}
         if annotation.line:
             properties["line"] = str(annotation.line)
     written = ",".join(f"{name}={escape_property(value)}" for name, value in properties.items())
-    return f"::{level} {written}::{escape_data(annotation.message)}"
+    return f"::{level} {written}::{escape_data(message)}"
 
 
 def in_workspace(path: Path, environ: Mapping[str, str]) -> str:

@@ -81,12 +81,10 @@ def annotations_of(records: Iterable[TestRecord], baseline: Baseline | None) -> 
     """List what is to be seen at a test: what is red, or with a baseline what got worse."""
     found = []
     for record in sorted(records, key=lambda one: terminal.ORDER.index(one.verdict)):
-        title = record.verdict if baseline is None else f"{record.change}, {record.verdict}"
+        title = record.verdict if baseline is None else f"{record.change}: {record.verdict}"
         red = record.verdict in RED if baseline is None else baseline.compare(record.id, record.verdict).worse
         if red:
-            reproduce = f"\nreproduce: {record.reproduce}" if record.reproduce else ""
-            message = f"{record.id}\n{record.reason}{reproduce}"
-            found.append(github.Annotation(title, message, record.file, record.line))
+            found.append(github.Annotation(title, record.id, record.reason, record.reproduce, record.file, record.line))
     return found
 
 

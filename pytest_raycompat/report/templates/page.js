@@ -84,6 +84,8 @@
     if (button.getAttribute("aria-expanded") === "true") return;
     const detail = make("tr", undefined, "detail");
     const cell = make("td");
+    detail.setAttribute("role", "row");
+    cell.setAttribute("role", "cell");
     detail.id = `d${row.dataset.n}`;
     cell.colSpan = columns;
     cell.append(describe(tests[Number(row.dataset.n)]));

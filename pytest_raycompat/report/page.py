@@ -23,7 +23,7 @@ from pytest_raycompat.report.terminal import ORDER, describe_parameters, group_o
 
 KINDS = {"passed": "ok", "known-gap": "known", "unsupported": "idle", "untested": "idle"} | dict.fromkeys(RED, "bad")
 """The look of a verdict."""
-SIGNS = {"passed": "✓", "known-gap": "≈", "unsupported": "–", "untested": "?"} | dict.fromkeys(RED, "✗")
+SIGNS = {"passed": "✓", "known-gap": "≈", "unsupported": "○", "untested": "?"} | dict.fromkeys(RED, "✗")
 """What stands before a verdict, so that it is not told by colour alone."""
 
 
@@ -116,6 +116,7 @@ def _script_data(value: Any) -> Markup:
 
 
 def _environment(name: str, report: Report) -> dict[str, Any]:
+    differences = report.baseline.differences if report.baseline else ()
     said = [(title, value) for title, value, _ in facts(report) if value != "none"]
     return {
         "label": name,
@@ -129,11 +130,7 @@ def _environment(name: str, report: Report) -> dict[str, Any]:
             *([("revision", report.git_revision)] if report.git_revision else []),
             ("pytest-raycompat", report.project_version),
             *([("compared with", report.baseline.path)] if report.baseline else []),
-            *(
-                [("differs in", "; ".join(report.baseline.differences))]
-                if report.baseline and report.baseline.differences
-                else []
-            ),
+            *([("differs in", "; ".join(differences))] if differences else []),
         ],
     }
 
