@@ -19,7 +19,7 @@ from pytest_raycompat.compare.rendering import headline, notes, told
 from pytest_raycompat.records import RED
 from pytest_raycompat.report.chart import chart_of
 from pytest_raycompat.report.document import Report, TestRecord
-from pytest_raycompat.report.terminal import ORDER, describe_parameters, group_of
+from pytest_raycompat.report.terminal import ORDER, counts, describe_parameters, group_of
 
 KINDS = {"passed": "ok", "known-gap": "known", "unsupported": "idle", "untested": "idle"} | dict.fromkeys(RED, "bad")
 """The look of a verdict."""
@@ -45,6 +45,7 @@ def render(reports: Sequence[Report]) -> str:
         environments=[_environment(name, report) for name, report in zip(names, reports, strict=True)],
         totals=_totals([record.verdict for record in records], ORDER),
         changes=_totals([record.change for record in records if record.change is not None], None),
+        counts=counts(records) or "none",
         flaky=sum(record.flaky for record in records),
         rows=rows,
         matrix=_matrix(tests, names),
