@@ -42,9 +42,12 @@ def run_diff(arguments: argparse.Namespace) -> int:
     from pytest_raycompat.compare.comparison import compare
     from pytest_raycompat.files import write_file
     from pytest_raycompat.report.document import read_reports
+    from pytest_raycompat.report.formats import NEEDS_JINJA2, has_jinja2
 
     if arguments.output is not None and arguments.output.is_dir():
         raise CommandError(f"-o: {str(arguments.output)!r} is a folder: write the path of a file")
+    if arguments.format == "html" and not has_jinja2():
+        raise CommandError(f"--format=html {NEEDS_JINJA2}, or choose --format=md")
     comparison = compare(
         read_reports(arguments.old),
         read_reports(arguments.new),
@@ -66,11 +69,7 @@ def run_diff(arguments: argparse.Namespace) -> int:
 
 
 def render(comparison: Comparison, chosen: str) -> str:
-    """Write a comparison in one of :data:`FORMATS`.
-
-    Raises:
-        ValueError: a page needs jinja2, and it is not installed.
-    """
+    """Write a comparison in one of :data:`FORMATS`."""
     from pytest_raycompat.compare import rendering
 
     if chosen == "json":

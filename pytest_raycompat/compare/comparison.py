@@ -134,7 +134,7 @@ def compare_results(
             msgspec.structs.replace(entry, worse=True) if entry.new is None and entry.old == "passed" else entry
             for entry in entries
         ]
-    return tuple(sorted(entries, key=lambda entry: (not entry.worse, ORDER.index(entry.change))))
+    return tuple(sorted(entries, key=lambda entry: (not entry.worse, ORDER.index(entry.change), entry.id)))
 
 
 def entry_of(old: TestRecord | None, new: TestRecord | None) -> Entry:

@@ -131,7 +131,10 @@ class Collector:
             for identifier in self._expected
             if identifier not in self._records
         ]
-        records = [*self._records.values(), *missing]
+        place = {identifier: number for number, identifier in enumerate(self._expected)}
+        records = sorted(
+            [*self._records.values(), *missing], key=lambda record: place.get(record.id, len(place))
+        )  # as collected, whichever worker was first
         baseline = self._session.baseline
         if baseline is None:
             return records

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".json", ".md", ".html")
 """Suffixes of reports."""
+NEEDS_JINJA2 = "needs jinja2: pip install 'pytest-raycompat[report]'"
 
 
 def check_format(path: Path, option: str) -> None:
@@ -29,11 +30,15 @@ def check_format(path: Path, option: str) -> None:
     blocking = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
     if blocking is not None:
         raise ValueError(f"{written} is below {blocking.name!r}, which is a file")
-    if path.suffix == ".html" and importlib.util.find_spec("jinja2") is None:
+    if path.suffix == ".html" and not has_jinja2():
         raise ValueError(
-            f"{written} needs jinja2: pip install 'pytest-raycompat[report]', "
-            "or write a .json report here and the page elsewhere with raycompat report"
+            f"{written} {NEEDS_JINJA2}, or write a .json report here and the page elsewhere with raycompat report"
         )
+
+
+def has_jinja2() -> bool:
+    """Whether pages can be written here."""
+    return importlib.util.find_spec("jinja2") is not None
 
 
 def write_as(path: Path, reports: Sequence[Report]) -> None:
