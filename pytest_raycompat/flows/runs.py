@@ -16,6 +16,7 @@ from pytest_raycompat.flows.runner import FlowRunner
 from pytest_raycompat.judgement import applicable
 from pytest_raycompat.markers import plural
 from pytest_raycompat.records import FlowResult
+from pytest_raycompat.report.terminal import write_parameters
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
@@ -91,7 +92,7 @@ class FlowRuns:
         if held is not None and not fresh and not (retry and held.failure is not None):
             return held
         self._check_needs(flow, parameters)
-        self._title = " ".join([flow.name, *(f"{name}={value}" for name, value in parameters.items())])
+        self._title = f"{flow.name} {write_parameters(parameters)}".rstrip()
         on_ray = flow.on_ray(parameters)
         cluster = self._prepared_cluster(parameters) if on_ray else None
         result = self._run_once(flow, parameters, cluster, deadline_s)

@@ -53,7 +53,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def fit(blocks: Sequence[str], limit: int = LIMIT, what: str = "entries") -> str:
     """Join blocks up to ``limit`` characters; say how many were left out. The first one always stays."""
-    room = limit - 200
+    room = limit - 500  # for what is said below, and for a line that somebody puts before it
     kept: list[str] = []
     used = 0
     for text in blocks:

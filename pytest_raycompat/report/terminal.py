@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_raycompat.records import GREEN, RED, Verdict
 from pytest_raycompat.report.document import TestRecord
@@ -50,8 +51,13 @@ def color_of(verdict: Verdict) -> str:
 
 def describe_parameters(record: TestRecord) -> str:
     """Write parameters in a few characters: ``ray-v2 TP=2``; sizes of 1 go without saying."""
+    return write_parameters(record.parameters)
+
+
+def write_parameters(parameters: Mapping[str, Any]) -> str:
+    """Write parameters in a few characters."""
     words = []
-    for name, value in record.parameters.items():
+    for name, value in parameters.items():
         if name == "executor":
             words.append(str(value))
         elif not (name in SHORT_NAMES and value == 1):
