@@ -93,6 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items.clear()  # a worker, whose controller says what is wrong
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist tells its controller that this worker has collected
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which tests are to have a verdict."""
     if session.config.option.collectonly:

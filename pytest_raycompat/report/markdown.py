@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from pytest_raycompat.compare.change import ORDER as CHANGES
 from pytest_raycompat.compare.environments import labels
 from pytest_raycompat.records import RED
 from pytest_raycompat.report.document import Report, TestRecord
@@ -98,10 +99,23 @@ def _heading(name: str, report: Report) -> list[str]:
         ["flow", "with", "verdict", "tests", "seconds", "gap"],
         [_row(row) for row in sorted(rows, key=lambda row: ORDER.index(row.verdict))],
     )
+    unfinished += _since_baseline(report)
     head = f"### {state} {name}\n\n{counts(report.results) or 'no tests'} · {code(about)}{unfinished}"
     chunk = 50  # rows: one block would be left out whole where it is too long
     parts = ["\n".join([*lines[:2], *lines[start : start + chunk]]) for start in range(2, len(lines), chunk)]
     return [head, *parts]
+
+
+def _since_baseline(report: Report) -> str:
+    """Say what became of the tests since the baseline, if there was one."""
+    if report.baseline is None:
+        return ""
+    found = [record.change for record in report.results if record.change is not None]
+    said = [f"{found.count(change)} {change}" for change in CHANGES if change in found]
+    differences = "".join(f"\n- differs in {code(one)}" for one in report.baseline.differences)
+    return (
+        f"\n\nSince {code(report.baseline.path)}: {', '.join(said) or 'no tests'}{differences and chr(10)}{differences}"
+    )
 
 
 def _row(row: Row) -> list[str]:

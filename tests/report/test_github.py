@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_raycompat.report.document import BaselineRecord
 from pytest_raycompat.report.github import Annotation, append_summary, commands
 from pytest_raycompat.report.markdown import LIMIT, cell, code, render
 from tests.making import make_record, make_report
@@ -78,6 +79,15 @@ def test_markdown_says_all() -> None:
     assert "````text\n```\n</details>@someone\n````" in text
     assert "```sh\npytest a.py\n```" in text
     assert "<details><summary>🟡 known-gap: 1 test</summary>" in text
+
+
+def test_markdown_says_what_changed_since_the_baseline() -> None:
+    report = make_report(
+        make_record("a", "failed", change="regressed"),
+        make_record("b", change="unchanged"),
+        baseline=BaselineRecord(path="main.json", created="2026", differences=("Ray: 2.60.0 → 2.61.0",)),
+    )
+    assert "Since `main.json`: 1 regressed, 1 unchanged\n\n- differs in `Ray: 2.60.0 → 2.61.0`" in render([report])
 
 
 def test_untested_is_never_green() -> None:

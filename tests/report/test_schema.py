@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -11,8 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 
+from pytest_raycompat.compare import rendering
+from pytest_raycompat.compare.comparison import compare
+from pytest_raycompat.compare.merge import Source, merge, reports_of
 from pytest_raycompat.records import Environment, ExceptionRecord, Outcome, Verdict
-from pytest_raycompat.report import schema
+from pytest_raycompat.report import markdown, page, schema
 from pytest_raycompat.report.document import (
     AttemptRecord,
     ClusterRecord,
@@ -97,6 +101,24 @@ def test_reports_of_several_environments_are_valid_too(reports: list[Report]) ->
     written = msgspec.json.encode(several)
     assert msgspec.json.decode(written, type=ReportSet) == several
     VALIDATOR.validate(json.loads(written))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(REPORTS)
+def test_whatever_a_report_holds_it_can_be_shown(report: Report) -> None:
+    assert len(markdown.render([report, report])) <= markdown.LIMIT
+    assert page.render([report, report]).count("</script>") == 2
+    comparison = compare([report], [report])
+    assert not comparison.worse
+    assert rendering.text(comparison)
+    assert len(rendering.markdown(comparison)) <= markdown.LIMIT
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(REPORTS)
+def test_a_report_merged_with_itself_has_the_same_verdicts(report: Report) -> None:
+    (merged,) = reports_of(merge([Source(Path("a"), report), Source(Path("b"), report)]))
+    assert [(one.id, one.verdict) for one in merged.results] == [(one.id, one.verdict) for one in report.results]
 
 
 MINIMAL = {
