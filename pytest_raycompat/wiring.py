@@ -174,7 +174,7 @@ def apply_baseline(item: pytest.Item, report: pytest.TestReport, judgement: Judg
         return
     compared = baseline.compare(item.nodeid, judgement.verdict)
     if judgement.verdict in RED and not compared.worse:
-        forgive(report, f"{compared.change}, {judgement.verdict}: it was {compared.old} in {baseline.path}")
+        forgive(report, f"{compared.change}, {judgement.verdict}: it was {compared.old} in {shown(baseline.path)}")
         item.stash[FORGIVEN] = True
     elif compared.worse:
         was = f"it was {compared.old} in {shown(baseline.path)}" if compared.old else "it is not in the baseline"

@@ -16,6 +16,7 @@ from pytest_raycompat.report.document import (
     TestRecord,
     read_reports,
 )
+from pytest_raycompat.report.paths import shown
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Baseline:
         """Say what a run was compared with, and in what the environments differ."""
         ids = {record.id for record in report.results}
         return BaselineRecord(
-            path=str(self.path),
+            path=shown(self.path),
             created=self.report.created,
             git_revision=self.report.git_revision,
             differences=tuple(str(one) for one in differences(self.report, report)),

@@ -172,8 +172,11 @@ class Collector:
 
     def lose(self, identifier: str, reason: str) -> None:
         """Note that the process which ran a test was lost: there is no verdict on the flow."""
-        if identifier in self._expected and identifier not in self._records:
-            self._records[identifier] = TestRecord(id=identifier, verdict="infra", reason=reason)
+        if identifier not in self._expected:
+            return
+        record = self._records.get(identifier, TestRecord(id=identifier, verdict="untested"))
+        if record.verdict not in RED:  # else what went wrong before says more
+            self._records[identifier] = msgspec.structs.replace(record, verdict="infra", reason=reason)
             self._write_now_and_then()
 
     def _write_now_and_then(self) -> None:

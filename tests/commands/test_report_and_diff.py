@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,13 @@ def test_without_jinja2_a_page_says_what_to_install(
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith("raycompat: -o: 'x.html' needs jinja2: pip install 'pytest-raycompat[report]', or write a")
     assert second.startswith("raycompat: --format=html needs jinja2: pip install 'pytest-raycompat[report]'")
+
+
+@pytest.mark.parametrize("command", ["diff", "report"])
+def test_the_reference_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    options = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", capsys.readouterr().out)) - {"--help"}
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+    section = page.partition(f"\n## `raycompat {command}`\n")[2].partition("\n## ")[0]
+    assert options <= set(re.findall(r"--[a-z][\w-]*", section))
