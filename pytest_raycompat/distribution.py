@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.state import SESSION
+
 FOLDER = "raycompat_folder"
 """Key of ``workerinput``: where workers write what they collected. All collect the same, so the last one wins."""
 EXPECTED = "expected.json"
@@ -23,6 +25,13 @@ def tell(config: pytest.Config, name: str, lines: Iterable[str]) -> None:
     temporary = folder / f"{name}.{os.getpid()}"
     temporary.write_text(json.dumps(list(lines)))
     os.replace(temporary, folder / name)
+
+
+def sharing(nodeid: str) -> str:
+    """Name what a test shares results with: its class or module, and its parameters."""
+    path, bracket, parameters = nodeid.partition("[")  # which may hold anything
+    scope = path.rpartition("::")[0]
+    return f"{scope or path}{bracket}{parameters}"
 
 
 class Controller:
@@ -50,6 +59,22 @@ class Controller:
         expected = self.told(EXPECTED)
         if expected:
             collector_of(self._config).expect(expected)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Keep the tests that share a flow's result on one worker, unless the user has chosen how to distribute."""
+        session = config.stash.get(SESSION, None)  # a cluster that is asked for has one; no other run is to make one
+        if config.getvalue("dist") != "load" or session is None or not session.settings.active:
+            return None
+        from xdist.scheduler.loadscope import LoadScopeScheduling
+
+        class FlowScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist may not be installed
+            """Takes a class, or a module, with the same parameters for one piece of work."""
+
+            def _split_scope(self, nodeid: str) -> str:
+                return sharing(nodeid)
+
+        return FlowScheduling(config, log)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from pytest_raycompat.state import FLOWS, is_rerun, session_of
+from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, is_rerun, session_of
+
+if TYPE_CHECKING:
+    from pytest_raycompat.flows.runs import Setting
+    from pytest_raycompat.judgement import Judgement
 
 NO_CLUSTER = "no Ray cluster: run pytest with --ray-cluster=auto"
 
@@ -25,14 +29,53 @@ class FlowFailed(Exception):
 class RunFlow(Protocol):
     """What the fixture ``run_flow`` is."""
 
-    def __call__(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
+    def __call__(
+        self,
+        flow: str,
+        /,
+        *,
+        nodes: Sequence[int] | None = None,
+        late_nodes: int = 0,
+        namespaces: bool = False,
+        variables: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        **parameters: Any,
+    ) -> Any:
         """Run a flow and return its :class:`~pytest_raycompat.records.FlowResult`.
 
         With the same parameters it runs once a session. A flow that does not end ``ok`` ends the test with its verdict.
+
+        Args:
+            flow: name of a flow, or a module of your own.
+            nodes: the GPUs of each node that it needs, the head first; by default it runs on the run's own cluster.
+            late_nodes: how many of these, at the end, join only once the flow waits for their GPUs.
+            namespaces: whether each of them is in a network namespace of its own, so that traffic crosses a link.
+            variables: environment variables of its process, beside those that every flow has.
+            deadline_s: when it is ended, in seconds; by default as ``--raycompat-deadline`` says.
+            parameters: become the flow's command line.
         """
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
         """Run the same work without Ray and return its result."""
+
+    def workaround(self, gap: str, flow: str, /, *, nodes: Sequence[int] | None = None, **parameters: Any) -> Any:
+        """Run a flow that has a known gap with the gap's workaround, and return its result.
+
+        Where the gap is not recorded for the run, the test is skipped. Where the flow fails all the same, so does it.
+
+        Args:
+            gap: id of a gap whose workaround has environment variables.
+            flow: name of a flow that has the gap.
+            nodes: as for a flow without it.
+            parameters: as for a flow without it; ``executor`` is the gap's, unless the variables say another.
+        """
+
+
+def leave_out(stash: pytest.Stash, verdict: Judgement | None) -> None:
+    """Skip a test that ``--raycompat-gaps-mode`` leaves out, and note its verdict; go on where there is none."""
+    if verdict is not None:
+        stash[LEFT_OUT] = verdict
+        raise pytest.skip.Exception(verdict.reason, _use_item_location=True)
 
 
 class _RunFlow:
@@ -40,20 +83,55 @@ class _RunFlow:
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._session = session_of(request.config)
+        self._stash = request.node.stash
         self._flows = request.node.stash.setdefault(FLOWS, [])
-        self._again = is_rerun(request.node)
+        self._retry = is_rerun(request.node)
 
-    def __call__(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        return self._finish(
-            lambda: self._session.flows.run(flow, parameters, deadline_s, retry=self._again), is_control=False
-        )
+    def __call__(
+        self,
+        flow: str,
+        /,
+        *,
+        nodes: Sequence[int] | None = None,
+        late_nodes: int = 0,
+        namespaces: bool = False,
+        variables: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        **parameters: Any,
+    ) -> Any:
+        from pytest_raycompat.cluster.spec import shape_of
+        from pytest_raycompat.flows.runs import Setting
+
+        shape = shape_of(nodes, late_nodes, namespaces=namespaces) if nodes is not None else None
+        if self._session.settings.gaps_mode != "run":
+            plan = self._session.flows.plan(flow, parameters, shape)
+            leave_out(self._stash, self._session.judge.choose_flow(plan, self._stash.get(GAP_IDS, ())))
+        setting = Setting(shape=shape, variables=variables or {}, deadline_s=deadline_s)
+        return self._run(flow, parameters, setting)
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
+        from pytest_raycompat.flows.runs import Setting
+
+        setting = Setting(deadline_s=deadline_s)
         run = self._session.flows.run_control
-        return self._finish(lambda: run(flow, parameters, deadline_s, retry=self._again), is_control=True)
+        return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=True)
+
+    def workaround(self, gap: str, flow: str, /, *, nodes: Sequence[int] | None = None, **parameters: Any) -> Any:
+        from pytest_raycompat.cluster.spec import shape_of
+        from pytest_raycompat.flows.workarounds import applying
+
+        shape = shape_of(nodes) if nodes is not None else None
+        parameters, setting = applying(self._session, gap, flow, parameters, shape)
+        if setting is None:
+            pytest.skip(f"{gap} is not recorded for this run, so there is nothing to work around")
+        return self._run(flow, parameters, setting)
+
+    def _run(self, flow: str, parameters: Mapping[str, Any], setting: Setting) -> Any:
+        run = self._session.flows.run
+        return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=False)
 
     def _finish(self, run: Callable[[], Any], *, is_control: bool) -> Any:
-        from pytest_raycompat.flows.runs import NeedsNotMet
+        from pytest_raycompat.flows.needs import NeedsNotMet
 
         try:
             result = run()
@@ -74,7 +152,7 @@ def ray_cluster(request: pytest.FixtureRequest) -> Any:
     session = session_of(request.config)
     if not session.settings.active:
         pytest.skip(NO_CLUSTER)
-    from pytest_raycompat.cluster.provider import CurrentCluster
+    from pytest_raycompat.cluster.current import CurrentCluster
 
     return CurrentCluster(session.clusters)
 

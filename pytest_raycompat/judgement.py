@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from pytest_raycompat.flows.reporting import describe_chain
-from pytest_raycompat.gaps import Gap, applies, mismatches, nearest
+from pytest_raycompat.gaps import Gap, applies, compare, mismatches, nearest
+from pytest_raycompat.gaps.matching import Capability, CapabilityUnknown
+from pytest_raycompat.gaps.wording import describe_pair, side_by_side, what_to_write
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
 
 BY_OUTCOME: dict[str, Verdict] = {"error": "failed", "crash": "crashed", "timeout": "timed-out"}
@@ -27,46 +29,114 @@ class Judgement:
     verdict: Verdict
     reason: str = ""
     gap: str | None = None
+    """The gap that it is about; with ``passed``, one that applies and did not show."""
+
+
+class Run(Protocol):
+    """What there is to know of a run for telling which gaps apply to it; a :class:`FlowResult` is one."""
+
+    @property
+    def flow(self) -> str:
+        """The name of the flow."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What it runs with."""
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What it runs on."""
+
+    @property
+    def nodes(self) -> int:
+        """How many Ray nodes it runs on; 0 without Ray."""
+
+    @property
+    def node_gpus(self) -> tuple[int, ...]:
+        """The GPUs of each of them, the head first."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that is yet to come."""
+
+    flow: str
+    parameters: dict[str, Any]
+    device: Literal["cpu", "cuda"]
+    nodes: int
+    node_gpus: tuple[int, ...] = ()
 
 
 def applicable(
-    gaps: Iterable[Gap], result: FlowResult, environment: Environment, marked: Collection[str] = ()
+    gaps: Iterable[Gap],
+    run: Run,
+    environment: Environment,
+    marked: Collection[str] = (),
+    capability: Capability | None = None,
 ) -> list[Gap]:
-    """List the gaps that are recorded for what ran: by their flows, or because the test is marked with their id.
+    """List the gaps that are recorded for a run: by their flows, or because the test is marked with their id.
 
-    A control is without Ray, so a gap is about it only if it names its executor.
+    A control is without Ray, so a gap is about it only if it names its executor. A gap of which it cannot be told
+    whether it applies does not: it excuses nothing.
     """
-    return [
-        gap
-        for gap in gaps
-        if (result.nodes or gap.when.executor is not None or gap.id in marked)
-        and applies(
-            gap,
-            flow=gap.flows[0] if gap.id in marked else result.flow,
-            parameters=result.parameters,
-            environment=environment,
-            device=result.device,
-        )
-    ]
+    return _look_up(gaps, run, environment, marked, capability)[0]
+
+
+def _look_up(
+    gaps: Iterable[Gap], run: Run, environment: Environment, marked: Collection[str], capability: Capability | None
+) -> tuple[list[Gap], list[str]]:
+    """Find the gaps that apply, and say of which it cannot be told."""
+    found, unknown = [], []
+    for gap in gaps:
+        if not (run.nodes or gap.when.executor is not None or gap.id in marked):
+            continue
+        try:
+            holds = applies(
+                gap,
+                flow=gap.flows[0] if gap.id in marked else run.flow,
+                parameters=run.parameters,
+                environment=environment,
+                device=run.device,
+                nodes=run.nodes,
+                head_gpus=run.node_gpus[0] if run.node_gpus else None,
+                capability=capability,
+            )
+        except CapabilityUnknown as error:
+            unknown.append(f"cannot tell whether {gap.id} applies ({gap.place}): {error}")
+        else:
+            found += [gap] if holds else []
+    return found, unknown
 
 
 def judge_flow(
-    result: FlowResult, gaps: Iterable[Gap], environment: Environment, marked: Collection[str] = ()
+    result: FlowResult,
+    gaps: Iterable[Gap],
+    environment: Environment,
+    marked: Collection[str] = (),
+    *,
+    capability: Capability | None = None,
+    excuse: bool = True,
 ) -> Judgement:
-    """Judge one run of a flow. ``result.control``, where there is one, is the same work without Ray."""
-    gaps = list(gaps)
-    recorded = applicable(gaps, result, environment, marked)
-    pair = describe_pair(environment)
+    """Judge one run of a flow. ``result.control``, where there is one, is the same work without Ray.
+
+    With ``excuse`` false, gaps are named and change nothing: a failure is a failure and a pass is a pass.
+    """
+    gaps = [gap for gap in gaps if gap.id != result.workaround]  # what it works around is not expected of it
+    recorded, unknown = _look_up(gaps, result, environment, marked, capability)
+    if not excuse:
+        return unexcused(recorded, result.failure)
     if result.failure is None:
-        return closed(recorded, pair) if recorded else Judgement("passed")
+        return pass_unless_unknown(recorded, unknown, environment)
     if recorded:
-        return judge_recorded(recorded, result.failure, pair)
+        return judge_recorded(recorded, result.failure, describe_pair(environment))
     if result.control is not None and result.control.failure is not None:
-        return Judgement(
+        judgement = Judgement(
             "control-failed",
             "it fails without Ray too, so the gap is not Ray's: " + describe_failure(result.control.failure),
         )
-    return unexplained(result.failure, gaps)
+    else:
+        judgement = unexplained(result.failure, gaps)
+    return replace(judgement, reason="\n".join([judgement.reason, *unknown]))
 
 
 def judge_marked(
@@ -74,62 +144,96 @@ def judge_marked(
     marked: Collection[str],
     gaps: Iterable[Gap],
     environment: Environment,
-    device: str,
+    device: Literal["cpu", "cuda"],
     parameters: dict[str, Any],
+    *,
+    nodes: int = 0,
+    capability: Capability | None = None,
+    excuse: bool = True,
 ) -> Judgement:
     """Judge a test of the user's own, which ran no flow, by the gaps that it is marked with."""
-    recorded = [
-        gap
-        for gap in gaps
-        if gap.id in marked
-        and applies(
-            gap,
-            flow=gap.flows[0],
-            parameters={"executor": gap.when.executor, **parameters},  # the mark says what the test does not
-            environment=environment,
-            device=device,
-        )
-    ]
+    recorded, unknown = marked_applicable(
+        marked, gaps, environment, device, parameters, nodes=nodes, capability=capability
+    )
     if error is None:
-        return closed(recorded, describe_pair(environment)) if recorded else Judgement("passed")
+        return pass_unless_unknown(recorded, unknown, environment) if excuse else unexcused(recorded, None)
     chain = tuple(msgspec.convert(describe_chain(error), list[ExceptionRecord]))
-    if not recorded:
-        return Judgement("failed", f"{chain[-1].type}: {chain[-1].message}")
-    phase = recorded[0].phase or "call"  # a test has no phases of its own
-    return judge_recorded(recorded, Failure(outcome="error", phase=phase, chain=chain), describe_pair(environment))
+    # a test has no phases of its own, so none is compared
+    failure = Failure(outcome="error", phase="call", chain=chain)
+    recorded = [msgspec.structs.replace(gap, phase=None) for gap in recorded]
+    if recorded and excuse:
+        return judge_recorded(recorded, failure, describe_pair(environment))
+    if recorded:
+        return unexcused(recorded, failure)
+    return Judgement("failed", "\n".join([f"{chain[-1].type}: {chain[-1].message}", *unknown]))
 
 
-def describe_pair(environment: Environment) -> str:
-    """Name what was tested together."""
-    return f"Ray {environment.ray} with vLLM {environment.vllm}"
+def marked_applicable(
+    marked: Collection[str],
+    gaps: Iterable[Gap],
+    environment: Environment,
+    device: Literal["cpu", "cuda"],
+    parameters: dict[str, Any],
+    *,
+    nodes: int = 0,
+    capability: Capability | None = None,
+) -> tuple[list[Gap], list[str]]:
+    """Find the gaps that a test is marked with and that apply, and say of which it cannot be told."""
+    found, unknown = [], []
+    for gap in gaps:
+        if gap.id in marked:  # the mark says what the test does not: its executor
+            run = PlannedRun(gap.flows[0], {"executor": gap.when.executor, **parameters}, device, nodes)
+            one, untold = _look_up([gap], run, environment, [gap.id], capability)
+            found += one
+            unknown += untold
+    return found, unknown
 
 
 def judge_recorded(recorded: list[Gap], failure: Failure, pair: str) -> Judgement:
     """Judge a failure where gaps are recorded: one of them must be what was seen."""
-    differences = {gap.id: mismatches(gap, failure) for gap in recorded}
     for gap in recorded:
-        if not differences[gap.id]:
-            workaround = f"\nworkaround: {gap.workaround.text}" if gap.workaround is not None else ""
+        if not mismatches(gap, failure):
+            workaround = f"\nworkaround: {gap.workaround.text.strip()}" if gap.workaround is not None else ""
             return Judgement("known-gap", f"{gap.id}: {gap.title}{workaround}", gap.id)
-    gap = min(recorded, key=lambda one: len(differences[one.id]))
-    return Judgement(
-        "gap-changed",
-        f"{gap.id} is recorded for {pair}, but this is not it ({gap.path}:{gap.line}):\n"
-        + "\n".join(f"  {difference}" for difference in differences[gap.id])
-        + f"\n{describe_failure(failure)}",
-        gap.id,
-    )
+    gap = min(recorded, key=lambda one: len(mismatches(one, failure)))
+    lines = [
+        f"{gap.id} is recorded for {pair}, but this is not it ({gap.place}):",
+        *side_by_side(compare(gap, failure)),
+        *(f"{other.id} applies too, and is not it either ({other.place})" for other in recorded if other is not gap),
+        describe_failure(failure),
+    ]
+    return Judgement("gap-changed", "\n".join(lines), gap.id)
 
 
-def closed(recorded: list[Gap], pair: str) -> Judgement:
-    """Judge a pass where a gap is recorded."""
-    gap = recorded[0]
+def judge_pass(recorded: list[Gap], environment: Environment) -> Judgement:
+    """Judge a pass: a gap that is recorded for it is closed, unless it may pass now and then."""
+    lasting = [gap for gap in recorded if not gap.intermittent]
+    if not lasting:
+        return Judgement("passed", gap=recorded[0].id if recorded else None)
+    pair = describe_pair(environment)
     return Judgement(
         "gap-closed",
-        f"{gap.id} is recorded for {pair}, but it passed: "
-        f"narrow `when` in {gap.path}:{gap.line} so that it leaves this pair out, or remove the file",
-        gap.id,
+        "\n".join(
+            f"{gap.id} is recorded for {pair} in {gap.place}, but it passed:\n{what_to_write(gap, environment)}"
+            for gap in lasting
+        ),
+        lasting[0].id,
     )
+
+
+def pass_unless_unknown(recorded: list[Gap], unknown: list[str], environment: Environment) -> Judgement:
+    """Judge a pass where it may be that a gap is recorded for it: what cannot be told is told, and is not green."""
+    judgement = judge_pass(recorded, environment)
+    return Judgement("infra", "\n".join(unknown)) if unknown and judgement.verdict == "passed" else judgement
+
+
+def unexcused(recorded: list[Gap], failure: Failure | None) -> Judgement:
+    """Judge a run where gaps excuse nothing; a failure names the gap that it is."""
+    if failure is None:
+        return Judgement("passed", gap=recorded[0].id if recorded else None)
+    gap = next((one for one in recorded if not mismatches(one, failure)), None)
+    named = f"\nthis is {gap.id}: {gap.title} ({gap.place})" if gap is not None else ""
+    return Judgement(BY_OUTCOME[failure.outcome], describe_failure(failure) + named, gap.id if gap else None)
 
 
 def unexplained(failure: Failure, gaps: Iterable[Gap]) -> Judgement:

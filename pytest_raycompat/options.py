@@ -18,17 +18,22 @@ CLUSTER_HELP = (
 PYTHON_HELP = "interpreter of the environment under test (default: the one that runs pytest)"
 DEVICE_HELP = "what the flows run on: auto (default: cuda where there is a GPU), cuda or cpu"
 GAPS_HELP = "further gap files or folders; may be given more than once"
+GAPS_MODE_HELP = (
+    "tests for which a known gap applies: run them and expect it (default: run), skip them, or run only them, "
+    "as if there were no gaps"
+)
 REPORT_HELP = "write a report to this path, whose suffix is .json, .md or .html; may be given more than once"
 BASELINE_HELP = "a JSON report to compare with: the run fails on what got worse, not on what was already broken"
 DEADLINE_HELP = "seconds after which a flow is ended (default: 600)"
 
 # option, what stands for its value, help; the ini twin is named as the option, with underscores
-TEXTS = (
+FLOW_TEXTS = (
     ("--ray-cluster", "SPEC", CLUSTER_HELP),
     ("--raycompat-python", "PATH", PYTHON_HELP),
     ("--raycompat-device", "DEVICE", DEVICE_HELP),
     ("--raycompat-deadline", "SECONDS", DEADLINE_HELP),
 )
+TEXTS = (*FLOW_TEXTS, ("--raycompat-gaps-mode", "MODE", GAPS_MODE_HELP))
 PATHS = (
     ("--raycompat-gaps", "PATH", GAPS_HELP),
     ("--raycompat-report", "PATH", REPORT_HELP),
@@ -79,6 +84,7 @@ def read_options(config: pytest.Config) -> Settings:
             device=text_of(config, "raycompat_device"),
             deadline=text_of(config, "raycompat_deadline"),
             gaps=paths_of(config, "raycompat_gaps"),
+            gaps_mode=text_of(config, "raycompat_gaps_mode"),
             reports=paths_of(config, "raycompat_report"),
             baseline=file_of(config, "raycompat_baseline"),
         )

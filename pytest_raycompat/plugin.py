@@ -75,12 +75,15 @@ class Recorder:
             collector_of(self._config).lose(report.nodeid, str(report.longrepr))
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say what was found, where a cluster was asked for."""
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what was found, where a cluster was asked for, and which gaps are not ours."""
     session = config.stash.get(SESSION, None)
-    if session is None or not session.settings.active or config.option.collectonly:
-        return None
-    return f"raycompat: {session.headline()}"
+    if session is None:
+        return []
+    from pytest_raycompat.report.gaps import overridden
+
+    found = [session.headline()] if session.settings.active and not config.option.collectonly else []
+    return [f"raycompat: {line}" for line in [*found, *overridden(session.gaps)]]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -126,17 +129,15 @@ def collector_of(config: pytest.Config) -> Collector:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose needs are not met, with one reason that names them all."""
-    if is_rerun(item) and is_ours(item):
-        from pytest_raycompat.wiring import forget_attempt
-
-        forget_attempt(item)
-    needs = item.stash.get(REQUIREMENTS, None)
-    if needs is None:
+    """Skip a test whose needs are not met, with one reason that names them all, or that gaps leave out."""
+    if not is_ours(item):
         return
-    from pytest_raycompat.wiring import skip_unless_met
+    from pytest_raycompat.wiring import forget_attempt, skip_by_gaps, skip_unless_met
 
-    skip_unless_met(item, needs)
+    if is_rerun(item):
+        forget_attempt(item)
+    skip_unless_met(item, item.stash.get(REQUIREMENTS, []))
+    skip_by_gaps(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -146,7 +147,7 @@ def pytest_runtest_makereport(
     """Turn what happened into a verdict."""
     report = yield
     if is_ours(item):
-        from pytest_raycompat.wiring import judge_test
+        from pytest_raycompat.verdict import judge_test
 
         judge_test(item, call, report, item.stash.get(GAP_IDS, []))
     return report

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pytest_raycompat.capabilities import Capabilities, ask, names_of
 from pytest_raycompat.cluster.authentication import Shown, variables_for, write_token
 from pytest_raycompat.cluster.protocol import ClusterError
 from pytest_raycompat.cluster.provider import ClusterProvider
@@ -16,6 +17,7 @@ from pytest_raycompat.environment import cache_name, child_environment, describe
 from pytest_raycompat.flows.runs import Display, FlowRuns
 from pytest_raycompat.gaps import Gap
 from pytest_raycompat.gpus import Gpu, installed_gpus, visible_gpus
+from pytest_raycompat.judge import Judge
 from pytest_raycompat.markers import Facts, plural
 from pytest_raycompat.models.tiny import write_tiny_model
 from pytest_raycompat.processes.children import Children
@@ -66,7 +68,7 @@ class Session:
             return None
         from pytest_raycompat.compare.baseline import Baseline
 
-        return Baseline.read(self.settings.baseline, self.environment, self.device)
+        return Baseline.read(self.settings.baseline, self.environment, self.device, self.settings.gaps_mode)
 
     @cached_property
     def visible_gpus(self) -> tuple[Gpu, ...]:
@@ -150,6 +152,20 @@ class Session:
     def tiny_model(self) -> Path:
         """The small model, written on first use."""
         return write_tiny_model(self.folder / "tiny-model")
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Judges what runs by the known gaps."""
+        return Judge(
+            self.gaps,
+            self.environment,
+            self.device,
+            nodes=lambda: self.clusters.nodes if self.settings.active else 0,
+            capability=Capabilities(
+                names_of(self.gaps), lambda names: ask(self.settings.python, names, self.variables)
+            ),
+            mode=self.settings.gaps_mode,
+        )
 
     @cached_property
     def flows(self) -> FlowRuns:

@@ -9,10 +9,12 @@ from typing import Literal, cast
 
 from pytest_raycompat.cluster.spec import ClusterSpec, parse_cluster_spec
 from pytest_raycompat.environment import EnvironmentProblem, find_interpreter
+from pytest_raycompat.records import GapsMode
 from pytest_raycompat.report.formats import check_format
 
 Device = Literal["cpu", "cuda"]
 DEVICES = ("auto", "cuda", "cpu")
+GAPS_MODES = ("run", "skip", "only")
 FOLDER = Path(".raycompat")
 DEFAULT_DEADLINE_S = 600.0
 
@@ -34,6 +36,8 @@ class Settings:
     deadline_s: float
     folder: Path
     """``.raycompat`` of the root folder: the default report, logs, and what an environment keeps between runs."""
+    gaps_mode: GapsMode = "run"
+    """What is done about tests for which a known gap applies."""
     baseline: Path | None = None
     """The report that the run is compared with."""
 
@@ -52,6 +56,7 @@ class Settings:
         device: str | None = None,
         deadline: str | None = None,
         gaps: tuple[Path, ...] = (),
+        gaps_mode: str | None = None,
         reports: tuple[Path, ...] = (),
         baseline: Path | None = None,
     ) -> Settings:
@@ -68,6 +73,7 @@ class Settings:
             python_given=python is not None,
             device=read_device("auto" if device is None else device),
             gaps=gaps,
+            gaps_mode=read_gaps_mode("run" if gaps_mode is None else gaps_mode),
             reports=read_reports(reports) or ((folder / "report.json",) if spec.kind != "off" else ()),
             baseline=baseline,
             deadline_s=DEFAULT_DEADLINE_S if deadline is None else read_deadline(deadline),
@@ -96,6 +102,13 @@ def read_device(text: str) -> Literal["auto", "cuda", "cpu"]:
     if text not in DEVICES:
         raise SettingsError(f"--raycompat-device: {text!r} is not a device: write {', '.join(DEVICES)}")
     return cast('Literal["auto", "cuda", "cpu"]', text)
+
+
+def read_gaps_mode(text: str) -> GapsMode:
+    """Read ``--raycompat-gaps-mode``."""
+    if text not in GAPS_MODES:
+        raise SettingsError(f"--raycompat-gaps-mode: {text!r} is not a mode: write {', '.join(GAPS_MODES)}")
+    return cast("GapsMode", text)
 
 
 def read_reports(paths: tuple[Path, ...]) -> tuple[Path, ...]:

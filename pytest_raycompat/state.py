@@ -10,6 +10,7 @@ import pytest
 from pytest_raycompat.options import read_options
 
 if TYPE_CHECKING:
+    from pytest_raycompat.judgement import Judgement
     from pytest_raycompat.markers import Requirement
     from pytest_raycompat.records import FlowResult, Verdict
     from pytest_raycompat.report.collector import Collector
@@ -27,6 +28,9 @@ REQUIREMENTS: pytest.StashKey[list[Requirement]] = pytest.StashKey()
 """What a test needs, as its markers say, in the order in which they are written."""
 GAP_IDS: pytest.StashKey[Collection[str]] = pytest.StashKey()
 """The gaps that a test is marked with."""
+
+LEFT_OUT: pytest.StashKey[Judgement] = pytest.StashKey()
+"""The verdict on a test that is not run because of the gaps that apply to it, or because none does."""
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -52,13 +56,13 @@ def session_of(config: pytest.Config) -> Session:
 
 
 def _new_session(config: pytest.Config) -> Session:
-    from pytest_raycompat.gaps import BUILTIN_FOLDER, GapFileError, load_gaps
+    from pytest_raycompat.gaps import GapFileError, known_gaps
     from pytest_raycompat.report.progress import Progress
     from pytest_raycompat.session import Session
 
     settings = read_options(config)
     try:
-        gaps = load_gaps([BUILTIN_FOLDER, *settings.gaps])  # together, so that no id comes twice
+        gaps = known_gaps(settings.gaps)
     except GapFileError as error:
         raise pytest.UsageError(f"--raycompat-gaps: {error}") from None
     return Session(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterator
 
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -20,6 +22,11 @@ def parse_specifier(text: str) -> SpecifierSet:
         raise ValueError(
             f"{text!r} is not a version specifier but {type(text).__name__}; write text such as '>=2.44.1'"
         )
+    return _parsed(text)
+
+
+@functools.lru_cache(maxsize=512)  # gaps and markers ask for the same few again and again
+def _parsed(text: str) -> SpecifierSet:
     if not text.strip():
         raise ValueError("an empty version specifier would match every version; write one such as '>=2.44.1'")
     clauses = [clause.strip() for clause in text.split(",")]
@@ -64,6 +71,42 @@ def satisfies(version: str, specifier: str | SpecifierSet) -> bool:
     return all(
         clause.contains(full if _compares_in_full(clause) else release, prereleases=True) for clause in specifier
     )
+
+
+def can_hold(*specifiers: str | SpecifierSet) -> bool:
+    """Tell whether some version satisfies all of ``specifiers`` at once.
+
+    Where one does, there is one at, just above or just below a version that a clause names; so those are tried.
+
+    Raises:
+        ValueError: one is not a specifier.
+    """
+    joined = SpecifierSet(",".join(str(parse_specifier(one) if isinstance(one, str) else one) for one in specifiers))
+    if len(joined) == 1:
+        return True
+    return any(satisfies(version, joined) for clause in joined for version in _around(clause))
+
+
+def _around(clause: Specifier) -> Iterator[str]:
+    if clause.operator == "===":
+        if is_version(clause.version):
+            yield clause.version
+        return
+    named = Version(clause.version.removesuffix(".*"))
+    release = named.release
+    yield str(named)
+    for lowered in range(len(release) - 1, -1, -1):  # just below: 2.43 gives 2.42.99999, 3.0 gives 2.99999
+        if release[lowered]:
+            yield _text(named.epoch, (*release[:lowered], release[lowered] - 1, 99999))
+            break
+    yield _text(named.epoch, (*release, 0, 0, 1))
+    yield _text(named.epoch, (*release[:-1], release[-1] + 1))
+    if named.post is not None:
+        yield f"{_text(named.epoch, release)}.post{named.post + 1}"
+
+
+def _text(epoch: int, release: tuple[int, ...]) -> str:
+    return f"{epoch}!{'.'.join(map(str, release))}"
 
 
 def _compares_in_full(clause: Specifier) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from pytest_raycompat.records import Environment, Verdict
-from pytest_raycompat.report.document import ClusterRecord, DeviceRecord, MachineRecord, Report
+from pytest_raycompat.report.document import ClusterRecord, DeviceRecord, GapRecord, MachineRecord, Report
 from pytest_raycompat.report.document import TestRecord as Record
 
 ENVIRONMENT = Environment(
@@ -25,6 +25,11 @@ ENVIRONMENT = Environment(
 
 def make_record(id: str, verdict: Verdict = "passed", **fields: Any) -> Record:
     return Record(id=id, verdict=verdict, **fields)
+
+
+def make_gap(id: str = "g", **fields: Any) -> GapRecord:
+    defaults: dict[str, Any] = {"title": "A gap", "path": f"gaps/{id}.toml", "line": 1, "intermittent": False}
+    return GapRecord(id=id, **({"shown": 0, "passed": 0, "changed": 0} | defaults | fields))
 
 
 def make_report(*records: Record, ray: str = "2.60.0", **fields: Any) -> Report:

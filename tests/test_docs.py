@@ -213,6 +213,8 @@ REPORT: Mapping[str, type[msgspec.Struct]] = {
     "`baseline`": document.BaselineRecord,
     "`results[]`": document.TestRecord,
     "`attempts[]`": document.AttemptRecord,
+    "`gaps[]`": document.GapRecord,
+    "`workarounds`": document.WorkaroundRecord,
     "`exception`": records.ExceptionRecord,
     "`control`": document.ControlRecord,
 }
@@ -252,6 +254,19 @@ def structs_of(module: object) -> set[type[msgspec.Struct]]:
     """Find the structs that a module defines itself, not those that it imports."""
     found = {one for one in vars(module).values() if isinstance(one, type) and issubclass(one, msgspec.Struct)}
     return {one for one in found if one.__module__ == getattr(module, "__name__", "")}
+
+
+def commands_of(*words: str) -> list[str]:
+    """Read the subcommands of ``raycompat`` from its help."""
+    command = [sys.executable, "-m", "pytest_raycompat.cli", *words, "--help"]
+    helped = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return re.findall(r"^    (\w+) ", helped.partition("positional arguments:")[2].partition("\n\n")[0], re.MULTILINE)
+
+
+def test_commands() -> None:
+    named = [code_in(row[0])[0].split()[1:3] for row in rows_of("cli.md")]
+    assert list(dict.fromkeys(words[0] for words in named)) == commands_of()
+    assert [words[1] for words in named if words[0] == "gaps"] == commands_of("gaps")
 
 
 def test_events() -> None:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from pytest_raycompat.gaps import Conditions, Gap, Workaround
+from pytest_raycompat.gaps.matching import CapabilityUnknown
 from pytest_raycompat.judgement import Judgement, applicable, describe_failure, judge_flow, judge_marked
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
 
@@ -81,8 +82,9 @@ def test_a_known_gap_needs_no_control() -> None:
 def test_a_pass_where_a_gap_is_recorded_names_the_entry_to_change() -> None:
     assert judge_flow(make_result(), [make_gap()], OLD) == Judgement(
         "gap-closed",
-        "version-guard is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, but it passed: narrow `when` in "
-        "gaps/version-guard.toml:7 so that it leaves this pair out, or remove the file",
+        "version-guard is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0 in gaps/version-guard.toml:7, "
+        "but it passed:\n"
+        'write ray = "<2.43,!=2.35.0+corp.3" in gaps/version-guard.toml:7 (now ray = "<2.43"), or remove the file',
         "version-guard",
     )
 
@@ -93,8 +95,13 @@ def test_another_failure_where_a_gap_is_recorded_is_not_that_gap() -> None:
         "gap-changed",
         "version-guard is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, but this is not it "
         "(gaps/version-guard.toml:7):\n"
-        "  raises: recorded ValueError, found KeyError, vllm.v1.engine.exceptions.EngineDeadError\n"
-        "  message: recorded is required, but found 2\\.\\d+, found \"'GPU'\", 'see above'\n"
+        "           recorded                         found\n"
+        "  outcome  error                            error\n"
+        "  phase    generate                         generate\n"
+        "! raises   ValueError                       KeyError,\n"
+        "                                            vllm.v1.engine.exceptions.\n"
+        "                                            EngineDeadError\n"
+        "! message  is required, but found 2\\.\\d+    \"'GPU'\", 'see above'\n"
         "error in phase 'generate': KeyError: 'GPU' (in EngineCore pid=71)\n"
         "then vllm.v1.engine.exceptions.EngineDeadError: see above",
         "version-guard",
@@ -104,7 +111,9 @@ def test_another_failure_where_a_gap_is_recorded_is_not_that_gap() -> None:
 def test_the_recorded_failure_in_another_phase_is_not_the_gap() -> None:
     judgement = judge_flow(make_result(make_failure(GUARD, phase="start")), [make_gap()], OLD)
     assert judgement.verdict == "gap-changed"
-    assert judgement.reason.splitlines()[1] == "  phase: recorded generate, found start"
+    assert [line for line in judgement.reason.splitlines() if line.startswith("!")] == [
+        "! phase    generate                         start"
+    ]
 
 
 def test_of_several_recorded_gaps_the_one_that_matches_is_it() -> None:
@@ -116,7 +125,84 @@ def test_where_none_of_several_matches_the_nearest_is_named() -> None:
     gaps = [make_gap("far", raises="KeyError", phase="start"), make_gap("near", phase="start")]
     judgement = judge_flow(make_result(RECORDED), gaps, OLD)
     assert (judgement.verdict, judgement.gap) == ("gap-changed", "near")
-    assert "phase: recorded start, found generate\n" in judgement.reason
+    lines = judgement.reason.splitlines()
+    assert "! phase    start                            generate" in lines
+    assert "far applies too, and is not it either (gaps/far.toml:7)" in lines
+
+
+def test_every_gap_that_is_closed_is_named() -> None:
+    gaps = [make_gap("now-and-then", intermittent=True), make_gap("one"), make_gap("two")]
+    judgement = judge_flow(make_result(), gaps, OLD)
+    assert (judgement.verdict, judgement.gap) == ("gap-closed", "one")
+    assert [line.partition(" is recorded")[0] for line in judgement.reason.splitlines()[::2]] == ["one", "two"]
+
+
+def test_an_intermittent_gap_may_pass_and_is_named() -> None:
+    assert judge_flow(make_result(), [make_gap(intermittent=True)], OLD) == Judgement("passed", gap="version-guard")
+    assert judge_flow(make_result(RECORDED), [make_gap(intermittent=True)], OLD).verdict == "known-gap"
+    other = make_failure(ExceptionRecord(type="KeyError", message="'GPU'"))
+    assert judge_flow(make_result(other), [make_gap(intermittent=True)], OLD).verdict == "gap-changed"
+
+
+def test_a_gap_on_nodes_is_about_runs_on_as_many() -> None:
+    gap = make_gap(when=Conditions(nodes=2))
+    assert judge_flow(make_result(RECORDED, nodes=2), [gap], OLD).verdict == "known-gap"
+    assert judge_flow(make_result(RECORDED, nodes=1), [gap], OLD).verdict == "failed"
+
+
+LACKING = make_gap(when=Conditions(lacks=("ray.dag.new",)))
+
+
+def cannot_tell(name: str) -> bool:
+    raise CapabilityUnknown(f"{name}: no luck")
+
+
+@pytest.mark.parametrize(
+    ("present", "passing", "failing"), [(False, "gap-closed", "known-gap"), (True, "passed", "failed")]
+)
+def test_what_ray_has_decides(present: bool, passing: Verdict, failing: Verdict) -> None:
+    def capability(name: str) -> bool:
+        return present
+
+    assert judge_flow(make_result(), [LACKING], OLD, capability=capability).verdict == passing
+    assert judge_flow(make_result(RECORDED), [LACKING], OLD, capability=capability).verdict == failing
+    assert bool(applicable([LACKING], make_result(RECORDED), OLD, capability=capability)) is not present
+
+
+def test_what_cannot_be_told_is_told_and_excuses_nothing() -> None:
+    line = "cannot tell whether version-guard applies (gaps/version-guard.toml:7): ray.dag.new: no luck"
+    assert judge_flow(make_result(), [LACKING], OLD, capability=cannot_tell) == Judgement("infra", line)
+    judgement = judge_flow(make_result(RECORDED), [LACKING], OLD, capability=cannot_tell)
+    assert (judgement.verdict, judgement.gap) == ("failed", None)
+    assert judgement.reason.splitlines()[-1] == line
+    controlled = judge_flow(make_result(RECORDED, control=CONTROL_ERROR), [LACKING], OLD, capability=cannot_tell)
+    assert (controlled.verdict, controlled.reason.splitlines()[-1]) == ("control-failed", line)
+    assert applicable([LACKING], make_result(RECORDED), OLD, capability=cannot_tell) == []
+
+
+def test_what_cannot_be_told_does_not_hide_what_can() -> None:
+    gaps = [LACKING, make_gap("old-ray")]
+    assert judge_flow(make_result(), gaps, OLD, capability=cannot_tell).gap == "old-ray"
+    assert judge_flow(make_result(RECORDED), gaps, OLD, capability=cannot_tell).gap == "old-ray"
+
+
+def test_a_run_with_the_workaround_is_judged_as_if_there_were_no_gap() -> None:
+    assert judge_flow(make_result(workaround="version-guard"), [make_gap()], OLD) == Judgement("passed")
+    assert judge_flow(make_result(RECORDED, workaround="version-guard"), [make_gap()], OLD).verdict == "failed"
+    assert judge_flow(make_result(workaround="another"), [make_gap()], OLD).verdict == "gap-closed"
+
+
+def test_where_gaps_excuse_nothing_a_failure_names_the_gap_that_it_is() -> None:
+    failed = judge_flow(make_result(RECORDED), [make_gap()], OLD, excuse=False)
+    assert (failed.verdict, failed.gap) == ("failed", "version-guard")
+    assert failed.reason.splitlines()[-1] == (
+        "this is version-guard: vLLM refuses an old Ray (gaps/version-guard.toml:7)"
+    )
+    other = make_failure(outcome="crash", detail="killed by SIGSEGV")
+    assert judge_flow(make_result(other), [make_gap()], OLD, excuse=False) == Judgement(
+        "crashed", "crash in phase 'generate': killed by SIGSEGV"
+    )
+    assert judge_flow(make_result(), [make_gap()], OLD, excuse=False) == Judgement("passed", gap="version-guard")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.cluster.spec import ClusterSpec
+from pytest_raycompat.cluster.spec import ClusterSpec, Shape
 from pytest_raycompat.settings import Settings, SettingsError
 
 
@@ -39,7 +39,7 @@ def test_what_is_given_is_read(tmp_path: Path) -> None:
         gaps=(Path("a"), Path("b")),
         reports=(tmp_path / "a.json", tmp_path / "b.json"),
     )
-    assert settings.cluster == ClusterSpec("local", nodes=2, gpus_per_node=1)
+    assert settings.cluster == ClusterSpec("local", shape=Shape((1, 1)))
     assert (settings.python, settings.python_given) == (sys.executable, True)
     assert (settings.device, settings.deadline_s) == ("cuda", 100.0)
     assert settings.gaps == (Path("a"), Path("b"))

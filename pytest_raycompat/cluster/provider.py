@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Literal
 
 from pytest_raycompat.cluster.attached import AttachedCluster
 from pytest_raycompat.cluster.local import LocalCluster, accepts
-from pytest_raycompat.cluster.observation import Observer
-from pytest_raycompat.cluster.protocol import ClusterError, Node, NodeShape, RayCluster
-from pytest_raycompat.cluster.spec import ClusterSpec, parse_cluster_spec
+from pytest_raycompat.cluster.network import lacking_namespaces
+from pytest_raycompat.cluster.protocol import ClusterError, NodeShape, RayCluster
+from pytest_raycompat.cluster.spec import ClusterSpec, Shape, parse_cluster_spec
 from pytest_raycompat.environment import describe_versions
 from pytest_raycompat.gpus import Gpu
 from pytest_raycompat.markers import plural
@@ -21,6 +22,8 @@ from pytest_raycompat.records import Environment
 START_LIMIT_S = 90.0
 STAND_INS = 2
 """How many GPUs a local cluster declares where there is none: enough for tensor_parallel_size=2."""
+MOST_ALIVE = 2
+"""How many clusters stay up for further flows; each costs about 0.5 GB."""
 
 
 def resolve(spec: ClusterSpec, environ: Mapping[str, str]) -> tuple[ClusterSpec, str | None]:
@@ -83,83 +86,130 @@ class ClusterProvider:
         self._variables = variables
         self._token = token
         self._log_folder = log_folder
-        self._shape = self._default_shape() if self.spec.kind == "local" else ()
-        self._current: RayCluster | None = None
-        self._further: list[RayCluster] = []
-        self._distrusted: str | None = None
+        self.shape = self._default_shape() if self.spec.kind == "local" else None
+        self._attached: AttachedCluster | None = None
+        self._running: dict[Shape, LocalCluster] = {}  # the one used last is the last
+        self._further: list[LocalCluster] = []
+        self._notes: tuple[str, ...] = ()
 
-    def _default_shape(self) -> tuple[NodeShape, ...]:
-        real = len(self._gpus)
-        nodes = self.spec.nodes or 1
-        each = self.spec.gpus_per_node
-        if each is None:
-            each = real if self._device == "cuda" else STAND_INS
-        if self._device == "cuda" and nodes * each > real:
-            raise ClusterError(f"{plural(nodes, 'node')} of {plural(each, 'GPU')} were asked for, {real} GPUs are here")
-        return (NodeShape(gpus=each),) * nodes
+    def _default_shape(self) -> Shape:
+        shape = self.spec.shape
+        if shape is None:
+            shape = Shape((len(self._gpus) if self._device == "cuda" else STAND_INS,))
+        problem = self.lacking(shape)
+        if problem is not None:
+            raise ClusterError(problem)
+        return shape
+
+    def lacking(self, shape: Shape) -> str | None:
+        """Say what a local cluster of ``shape`` would need that is not here; None where it can be had."""
+        if self._device == "cuda" and sum(shape.gpus) > len(self._gpus):
+            nodes, each = len(shape.gpus), "+".join(str(gpus) for gpus in shape.gpus)
+            return f"{plural(nodes, 'node')} with {each} GPUs were asked for, {len(self._gpus)} GPUs are here"
+        return lacking_namespaces() if shape.namespaces else None
+
+    def unsuited(self, shape: Shape) -> str | None:
+        """Say why a flow that needs nodes of ``shape`` cannot have them here; None where it can.
+
+        Without a shape in ``--ray-cluster`` a local cluster of any shape is started; with one, and attached, there is
+        what there is.
+        """
+        if self.shape is not None and self.spec.shape is None:
+            return self.lacking(shape)
+        wanted = f"needs nodes with {'+'.join(str(gpus) for gpus in shape.gpus)} GPUs, the head first"
+        if self.shape is not None:
+            return None if self.covers(self.shape, shape) else f"{wanted}, and --ray-cluster is {self.shape.written}"
+        if shape.late or shape.namespaces or self.node_gpus != shape.gpus:
+            return f"{wanted}, as {shape.written} has them; {self.describe()} has {self.node_gpus}"
+        return None
+
+    @staticmethod
+    def covers(there: Shape, wanted: Shape) -> bool:
+        """Tell whether a cluster of one shape serves where the other is wanted."""
+        same = dataclasses.replace(there, dashboard=wanted.dashboard) == wanted
+        return same and there.dashboard >= wanted.dashboard
+
+    @property
+    def node_gpus(self) -> tuple[int, ...]:
+        """The GPUs of each node that the cluster has, or will have once it runs; the head first."""
+        return self.shape.gpus if self.shape is not None else tuple(node.gpus for node in self.get().nodes)
 
     @property
     def gpus(self) -> int:
-        """How many GPUs the cluster has, or will have once it runs."""
-        if self._shape:
-            return sum(node.gpus for node in self._shape)
-        return self.get().gpus
+        """How many GPUs these are together."""
+        return sum(self.node_gpus)
 
     @property
     def nodes(self) -> int:
-        """How many nodes it has, or will have once it runs."""
-        return len(self._shape) or len(self.get().nodes)
+        """How many nodes these are."""
+        return len(self.node_gpus)
 
     @property
     def written(self) -> str:
         """What ``--ray-cluster`` says of a cluster like this one."""
-        if not self._shape:
-            return self.spec.address or ""
-        return f"local:{len(self._shape)}x{self._shape[0].gpus}"
+        return self.shape.written if self.shape is not None else self.spec.address or ""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know about the cluster that was started or reached; empty before."""
-        return self._current.notes if self._current is not None else ()
+        """What a user should know about the clusters that were started or reached; empty before."""
+        return self._notes
 
     def describe(self) -> str:
         """Say what it is: ``local cluster of 1 node with 2 stand-in GPUs``."""
-        if not self._shape:
+        if self.shape is None:
             return f"cluster at {self.spec.address}"
         kind = "GPU" if self._device == "cuda" else "stand-in GPU"
-        return f"local cluster of {plural(self.nodes, 'node')} with {plural(self._shape[0].gpus, kind)}" + (
-            " each" if self.nodes > 1 else ""
-        )
+        gpus, nodes = self.shape.gpus, plural(len(self.shape.gpus), "node")
+        if len(set(gpus)) > 1:
+            return f"local cluster of {nodes} with {'+'.join(str(one) for one in gpus)} {kind}s"
+        return f"local cluster of {nodes} with {plural(gpus[0], kind)}" + (" each" if len(gpus) > 1 else "")
 
-    def get(self) -> RayCluster:
-        """Return the cluster, started or reached on the first call, or after a flow has cost it its trust.
+    def get(self, shape: Shape | None = None) -> RayCluster:
+        """Return a running cluster: the run's own, or one of the ``shape`` that a flow needs.
+
+        It is started or reached on the first call, and again after a flow has cost it its trust.
 
         Raises:
             ClusterError: it cannot be had; says why.
         """
-        if self._distrusted is not None and self._current is not None and self._current.owned:
-            self._end_current()
-        self._distrusted = None
-        if self._current is None:
-            self._current = self._attach() if self.spec.kind == "address" else self.start(self._shape)
-        return self._current
+        if self.shape is None:
+            if self._attached is None:
+                self._attached = self._attach()
+                self._notes = self._attached.notes
+            return self._attached
+        wanted = shape or self.shape
+        for there in self._running:
+            if self.covers(there, wanted):
+                self._running[there] = self._running.pop(there)
+                return self._running[there]
+        others = [there for there in self._running if there != self.shape]  # tests may be connected to the run's own
+        for there in others[: max(0, len(self._running) + 1 - MOST_ALIVE)]:
+            self._running.pop(there).close()
+        nodes = [NodeShape(gpus=gpus) for gpus in wanted.gpus]
+        cluster = self.start(nodes, late=wanted.late, namespaces=wanted.namespaces, dashboard=wanted.dashboard)
+        self._running[wanted] = cluster
+        self._notes = cluster.notes
+        return cluster
 
-    def _end_current(self) -> None:
-        if self._current is None:
-            return
-        if self._distrusted is not None:
-            self._current.keep_logs("cluster-after-failure")
-        self._current.close()
-        self._current = None
+    def completed(self, cluster: RayCluster) -> None:
+        """Note that the late nodes of a cluster have joined: from now on it has another shape."""
+        for shape, running in list(self._running.items()):
+            if running is cluster and shape.late and not running.late:
+                del self._running[shape]
+                self._running[dataclasses.replace(shape, late=0)] = running
 
-    def distrust(self, reason: str) -> None:
-        """Give the next flow a fresh cluster, if this one is ours.
+    def distrust(self, cluster: RayCluster) -> None:
+        """End a cluster on which a flow failed, if it is ours: the next flow gets a fresh one.
 
         After an engine failed, the next engine's actors on the same cluster can die at once (seen).
         """
-        self._distrusted = reason
+        for shape, running in list(self._running.items()):
+            if running is cluster:
+                running.keep_logs("cluster-after-failure")
+                del self._running[shape]
+                running.close()
 
-    def make(self, shape: Sequence[NodeShape]) -> RayCluster:
+    def make(self, shape: Sequence[NodeShape]) -> LocalCluster:
         """Start one more local cluster; :meth:`release` or the end of the run ends it.
 
         Raises:
@@ -169,13 +219,15 @@ class ClusterProvider:
         self._further.append(cluster)
         return cluster
 
-    def release(self, cluster: RayCluster) -> None:
+    def release(self, cluster: LocalCluster) -> None:
         """End a cluster that :meth:`make` started."""
         self._further.remove(cluster)
         cluster.close()
 
-    def start(self, shape: Sequence[NodeShape]) -> LocalCluster:
-        """Start a local cluster, which the caller closes.
+    def start(
+        self, shape: Sequence[NodeShape], *, late: int = 0, namespaces: bool = False, dashboard: bool = False
+    ) -> LocalCluster:
+        """Start a local cluster, which the caller closes; the last ``late`` nodes are left to its ``join``.
 
         Raises:
             ClusterError: it did not start.
@@ -187,6 +239,9 @@ class ClusterProvider:
             ray=self._environment.ray,
             ray_client=self._environment.ray_client,
             shape=shape,
+            late=late,
+            namespaces=namespaces,
+            dashboard=dashboard,
             device=self._device,
             environment=self._variables,
             token=self._token,
@@ -211,55 +266,9 @@ class ClusterProvider:
 
     def close(self) -> None:
         """End what this run started."""
-        for cluster in self._further:
+        for cluster in (*self._further, *self._running.values()):
             cluster.close()
         self._further.clear()
-        self._end_current()
-
-
-class CurrentCluster:
-    """The run's cluster as a fixture may keep it: whichever it is by now, after a failed flow a fresh one."""
-
-    def __init__(self, provider: ClusterProvider) -> None:
-        self._provider = provider
-        provider.get()
-
-    @property
-    def address(self) -> str:
-        """``HOST:PORT`` of its GCS."""
-        return self._provider.get().address
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """The nodes that are alive, the head first."""
-        return self._provider.get().nodes
-
-    @property
-    def gpus(self) -> int:
-        """How many GPUs the nodes declare together."""
-        return self._provider.get().gpus
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The variables with which a process reaches it."""
-        return self._provider.get().environment
-
-    @property
-    def owned(self) -> bool:
-        """Whether this run started it."""
-        return self._provider.get().owned
-
-    @property
-    def device(self) -> Literal["cpu", "cuda"]:
-        """What its GPUs are."""
-        return self._provider.get().device
-
-    @property
-    def observer(self) -> Observer:
-        """What looks at it from outside the flows."""
-        return self._provider.get().observer
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know about it."""
-        return self._provider.get().notes
+        self._running.clear()
+        if self._attached is not None:
+            self._attached.close()

@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
         epilog=f"flows: {', '.join(FLOWS)}; their options follow after --",
     )
     run.add_argument("flow", help="name of a flow, or a module of your own")
-    for option, metavar, help_text in options.TEXTS:
+    for option, metavar, help_text in options.FLOW_TEXTS:
         run.add_argument(option, dest=options.name_of(option), metavar=metavar, help=help_text)
     run.add_argument("--raycompat-gaps", action="append", metavar="PATH", default=[], help=options.GAPS_HELP)
     run.set_defaults(command=run_flow, parameters=())
@@ -81,7 +81,7 @@ def run_flow(arguments: argparse.Namespace) -> int:
     """
     from pytest_raycompat.cluster.protocol import ClusterError
     from pytest_raycompat.environment import EnvironmentProblem
-    from pytest_raycompat.flows.runs import NeedsNotMet
+    from pytest_raycompat.flows.needs import NeedsNotMet
     from pytest_raycompat.settings import Settings
 
     find_flow(arguments.flow)  # before anything is started
@@ -104,15 +104,14 @@ def run_flow(arguments: argparse.Namespace) -> int:
 
 def run_and_judge(settings: Settings, flow: str, parameters: dict[str, Any]) -> tuple[FlowResult, Judgement]:
     """Run a flow in a session of its own."""
-    from pytest_raycompat.gaps import BUILTIN_FOLDER, load_gaps
-    from pytest_raycompat.judgement import judge_flow
+    from pytest_raycompat.gaps import known_gaps
     from pytest_raycompat.session import Session
 
-    session = Session(settings, load_gaps([BUILTIN_FOLDER, *settings.gaps]), Console())
+    session = Session(settings, known_gaps(settings.gaps), Console())
     try:
         print(session.headline(), file=sys.stderr)
         result = session.flows.run(flow, parameters)
-        return result, judge_flow(result, session.gaps, session.environment)
+        return result, session.judge.flow(result)
     finally:
         session.close()
 

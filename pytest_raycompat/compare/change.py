@@ -11,12 +11,15 @@ ORDER: tuple[Change, ...] = ("regressed", "gap-closed", "new", "vanished", "fixe
 """From what a reader must see first to what may be read last."""
 
 
-def change_of(old: Verdict | None, new: Verdict | None) -> Change:
+def change_of(old: Verdict | None, new: Verdict | None, *, same_gap: bool = False) -> Change:
     """Say what became of a test; None is a test that a report does not have.
 
     What worked, or failed in the way that was known, and now does anything else but work, is ``regressed``: also where
-    it was not run any more, and where what worked is now a known gap.
+    it was not run any more, and where what worked is now a known gap. With ``same_gap`` both verdicts name one gap: a
+    pass that does is where an intermittent one did not show, so nothing became of the test if it shows or not.
     """
+    if same_gap and {old, new} == {"passed", "known-gap"}:
+        return "unchanged"
     if new is None:
         return "vanished"
     if new == "gap-closed":
@@ -34,13 +37,13 @@ def change_of(old: Verdict | None, new: Verdict | None) -> Change:
     return "still-failing"
 
 
-def is_worse(old: Verdict | None, new: Verdict | None) -> bool:
+def is_worse(old: Verdict | None, new: Verdict | None, *, same_gap: bool = False) -> bool:
     """Whether a change must fail the comparison.
 
     A new test that is red is worse: nothing says that it was broken before. So is a gap that was closed while its
     record stays, unless that was so before: whoever closes a gap changes its record.
     """
-    change = change_of(old, new)
+    change = change_of(old, new, same_gap=same_gap)
     if change == "gap-closed":
         return old != "gap-closed"
     return change == "regressed" or (change == "new" and new in RED)

@@ -87,7 +87,8 @@ def compare(
         before, now = ("; ".join(sorted({label(one) for one in side})) or "nothing" for side in (old, new))
         raise CompareError(
             f"nothing can be compared: {names[0]} is of {before}, {names[1]} of {now}; "
-            "reports of the same device kind, and of several environments only those of the same versions, are compared"
+            "reports of the same device kind and --raycompat-gaps-mode are compared, and of several environments only "
+            "those of the same versions"
         )
     environments = tuple(compare_pair(pair, vanished_is_worse=vanished_is_worse) for pair in pairs)
     entries = [entry for environment in environments for entry in environment.entries]
@@ -142,10 +143,11 @@ def entry_of(old: TestRecord | None, new: TestRecord | None) -> Entry:
     record = new or old
     assert record is not None
     before, now = (old.verdict if old is not None else None), (new.verdict if new is not None else None)
+    same_gap = old is not None and new is not None and old.gap is not None and old.gap == new.gap
     return Entry(
         id=record.id,
-        change=change_of(before, now),
-        worse=is_worse(before, now),
+        change=change_of(before, now, same_gap=same_gap),
+        worse=is_worse(before, now, same_gap=same_gap),
         old=before,
         new=now,
         flow=record.flow,

@@ -1,8 +1,8 @@
 """Which environments may be compared, and in what they differ.
 
-Rules (docs/reference/verdicts.md): another device kind is never compared. Other versions are compared and named: they
-are what may have made the difference. On another machine, timings are not compared. Paths, revisions and the version
-of this project may differ unsaid.
+Rules (docs/reference/verdicts.md): another device kind or mode of known gaps is never compared. Other versions are
+compared and named: they are what may have made the difference. On another machine, timings are not compared. Paths,
+revisions and the version of this project may differ unsaid.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def label(report: Report) -> str:
     environment = report.environment
     ray = f"Ray {environment.ray}" if environment.ray else "no Ray"
     vllm = f"vLLM {environment.vllm}" if environment.vllm else "no vLLM"
-    return f"{ray}, {vllm}, {report.device.kind}"
+    mode = f", --raycompat-gaps-mode={report.gaps_mode}" if report.gaps_mode != "run" else ""
+    return f"{ray}, {vllm}, {report.device.kind}{mode}"
 
 
 def labels(reports: Sequence[Report]) -> list[str]:
@@ -92,16 +93,21 @@ def labels(reports: Sequence[Report]) -> list[str]:
     return [f"{name} ({index + 1})" if names.count(name) > 1 else name for index, name in enumerate(names)]
 
 
+def sort_of(report: Report) -> tuple[str, str]:
+    """Return what two reports must have in common to be compared."""
+    return report.device.kind, report.gaps_mode
+
+
 def versions_of(report: Report) -> tuple[str | None, ...]:
     """Return what two reports of the same environment have in common."""
     environment = report.environment
-    return (report.device.kind, environment.ray, environment.vllm, environment.torch, environment.python)
+    return (*sort_of(report), environment.ray, environment.vllm, environment.torch, environment.python)
 
 
 def identity(report: Report) -> tuple[str, ...]:
     """Return by what environments are told apart: what is under test, and the GPUs. Shards may be of other hosts."""
     return (
-        report.device.kind,
+        *sort_of(report),
         *report.device.names,
         *(value for _, value, effect in facts(report) if effect == "tested"),
     )
@@ -117,9 +123,9 @@ def pair_up(old: Iterable[Report], new: Iterable[Report]) -> list[Pair]:
                 left.remove(before)
                 right.remove(now)
                 pairs.append(Pair(before, now))
-    for kind in ("cpu", "cuda"):
-        befores = [one for one in left if one.device.kind == kind]
-        nows = [one for one in right if one.device.kind == kind]
+    for sort in sorted({sort_of(one) for one in right}):
+        befores = [one for one in left if sort_of(one) == sort]
+        nows = [one for one in right if sort_of(one) == sort]
         if len(befores) == len(nows) == 1:
             left.remove(befores[0])
             right.remove(nows[0])

@@ -11,6 +11,7 @@ import msgspec
 from pytest_raycompat.compare.change import NOT_RUN
 from pytest_raycompat.compare.environments import identity, label
 from pytest_raycompat.report.document import Report, ReportSet, TestRecord
+from pytest_raycompat.report.gaps import merged_gaps
 
 
 class MergeError(ValueError):
@@ -29,7 +30,8 @@ def merge(sources: Sequence[Source]) -> Report | ReportSet:
     """Put reports together: one for each environment.
 
     A test that several have is one result: a verdict wins over ``untested`` and ``unsupported``, and the same verdict
-    twice is a repeated run, whose timings are kept as samples.
+    twice is a repeated run, whose timings are kept as samples. So is a known gap that showed in one run only, where it
+    is intermittent.
 
     Raises:
         MergeError: two have other verdicts on the same test in the same environment; names all of them.
@@ -75,13 +77,14 @@ def _merge_environment(sources: Sequence[Source], problems: list[str]) -> Report
         machine=msgspec.structs.replace(machines[0], cpu=" and ".join(models)) if machines else None,
         git_revision=revisions.pop() if len(revisions) == 1 else None,
         baseline=None,
+        gaps=merged_gaps(report.gaps for report in reports),
         results=tuple(record for _, record in results.values()),
     )
 
 
 def _contradiction(held: tuple[Source, TestRecord], other: tuple[Source, TestRecord]) -> str | None:
     first, second = held[1].verdict, other[1].verdict
-    if first == second or first in NOT_RUN or second in NOT_RUN:
+    if first == second or first in NOT_RUN or second in NOT_RUN or _is_intermittent(held[1], other[1]):
         return None
     return (
         f"  {other[1].id} ({label(other[0].report)}): {first} in {held[0].path}, {second} in {other[0].path}; "
@@ -89,11 +92,18 @@ def _contradiction(held: tuple[Source, TestRecord], other: tuple[Source, TestRec
     )
 
 
+def _is_intermittent(held: TestRecord, other: TestRecord) -> bool:
+    """Whether the gap that both name showed in one of the runs only, as an intermittent one may."""
+    return held.gap is not None and held.gap == other.gap and {held.verdict, other.verdict} == {"passed", "known-gap"}
+
+
 def _merge_records(held: TestRecord, other: TestRecord) -> TestRecord:
     if held.verdict == "untested" or (held.verdict == "unsupported" and other.verdict not in NOT_RUN):
         return other
     if other.verdict in NOT_RUN:
         return held
+    if other.verdict != held.verdict and other.verdict == "known-gap":
+        held, other = other, held  # a gap that showed is what there is to see
     return msgspec.structs.replace(
         held,
         attempts=(*held.attempts, *other.attempts),

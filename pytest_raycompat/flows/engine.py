@@ -7,9 +7,10 @@ import os
 from typing import Any
 
 from pytest_raycompat.flows.reporting import Reporter, qualified_name
+from pytest_raycompat.flows.worker_evidence import own_variables
 from pytest_raycompat.platforms import ACTIVATION_VARIABLE
 
-EXECUTORS = ("ray-v2", "ray-v1", "mp", "uni")
+EXECUTORS = ("ray-v2", "ray-v1", "ray", "mp", "uni")
 RAY_V2_VARIABLE = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
 """Chooses between vLLM's two Ray executors; exists since vLLM 0.20, default 1 since 0.21 (vllm/envs.py)."""
 
@@ -18,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of an engine to a flow's command line."""
     parser.add_argument("--model", required=True, help="folder of the model")
     parser.add_argument(
-        "--executor", choices=EXECUTORS, default="ray-v2", help="mp and uni are the control without Ray"
+        "--executor",
+        choices=EXECUTORS,
+        default="ray-v2",
+        help="ray is what vLLM takes by itself; mp and uni are without Ray",
     )
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
     parser.add_argument("--pipeline-parallel-size", type=int, default=1)
@@ -37,6 +41,11 @@ def parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def executor_variables(executor: str | None) -> dict[str, str]:
+    """Return the variables by which vLLM takes ``executor``; none for ``ray``, which is its own choice."""
+    return {"ray-v2": {RAY_V2_VARIABLE: "1"}, "ray-v1": {RAY_V2_VARIABLE: "0"}}.get(executor or "", {})
+
+
 def prepare_process(arguments: argparse.Namespace) -> None:
     """Set the variables that vLLM reads when it is imported. What the caller has set stays.
 
@@ -46,7 +55,7 @@ def prepare_process(arguments: argparse.Namespace) -> None:
     if arguments.executor.startswith("ray"):
         if not os.environ.get("RAY_ADDRESS"):
             raise ValueError("RAY_ADDRESS is not set, so vLLM would start a Ray of its own; set it to HOST:PORT")
-        os.environ[RAY_V2_VARIABLE] = "1" if arguments.executor == "ray-v2" else "0"
+        os.environ.update(executor_variables(arguments.executor))
     if os.path.isdir(arguments.model):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local model needs no hub, and asking takes minutes offline
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -59,6 +68,20 @@ def prepare_process(arguments: argparse.Namespace) -> None:
         ranks = arguments.tensor_parallel_size * arguments.pipeline_parallel_size
         if arguments.executor == "mp" and ranks > 1:
             os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", thread_binding(sorted(os.sched_getaffinity(0)), ranks))
+
+
+def variables_for_actors() -> dict[str, str]:
+    """Return the variables of this process that an engine inside an actor needs; an actor has those of its node.
+
+    ``VLLM_HOST_IP`` stays out, as it is the node's own address, and ``VLLM_API_KEY``, as Ray logs runtime environments.
+    """
+    names = {ACTIVATION_VARIABLE, "HF_HUB_OFFLINE", "HF_HOME"}
+    others = {"VLLM_HOST_IP", "VLLM_API_KEY"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in names or (name.startswith("VLLM_") and name not in others)
+    }
 
 
 def thread_binding(cores: list[int], ranks: int) -> str:
@@ -87,17 +110,35 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def report_evidence(reporter: Reporter, llm: Any, arguments: argparse.Namespace) -> None:
+def data_parallel_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the further arguments of engines that work in parallel on different requests."""
+    backend = "ray" if arguments.executor.startswith("ray") else "mp"
+    return {"data_parallel_size": arguments.data_parallel_size, "data_parallel_backend": backend}
+
+
+def report_evidence(reporter: Reporter, llm: Any) -> None:
     """Report the executor that the engine's own configuration leads to, and what every rank says of itself."""
-    reporter.evidence("workers", sorted(llm.collective_rpc("raycompat_evidence"), key=lambda worker: worker["rank"]))
-    config = llm.llm_engine.vllm_config
+    for name, value in evidence_of(llm).items():
+        reporter.evidence(name, value)
+
+
+def evidence_of(llm: Any) -> dict[str, Any]:
+    """Ask an engine where it runs: ``workers``, ``executor_class`` and ``platform``."""
+    return {
+        "workers": sorted(llm.collective_rpc("raycompat_evidence"), key=lambda worker: worker["rank"]),
+        "executor_class": executor_name(llm.llm_engine.vllm_config),
+        "platform": platform_name(),
+        "variables": own_variables(),
+    }
+
+
+def executor_name(config: Any) -> str:
+    """Name the executor that an engine's configuration leads to."""
     try:
         from vllm.v1.executor.abstract import Executor
     except ImportError:  # before the V1 engine there was no such choice to ask for
-        reporter.evidence("executor_class", str(config.parallel_config.distributed_executor_backend))
-    else:
-        reporter.evidence("executor_class", qualified_name(Executor.get_class(config)))
-    reporter.evidence("platform", platform_name())
+        return str(config.parallel_config.distributed_executor_backend)
+    return qualified_name(Executor.get_class(config))
 
 
 def platform_name() -> str:

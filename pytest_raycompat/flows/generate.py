@@ -61,7 +61,7 @@ def generate(reporter: Reporter, arguments: argparse.Namespace) -> None:
     reporter.output("quickstart", [{"prompt": one.prompt, "text": one.outputs[0].text} for one in quickstart])
 
     reporter.phase("inspect")
-    engine.report_evidence(reporter, llm, arguments)
+    engine.report_evidence(reporter, llm)
     reporter.hold()
 
     reporter.phase("shutdown")

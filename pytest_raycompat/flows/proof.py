@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 EXECUTOR_CLASSES: Mapping[str, tuple[str, ...]] = {
     "ray-v2": ("RayExecutorV2",),
     "ray-v1": ("RayDistributedExecutor",),
+    "ray": ("RayExecutorV2", "RayDistributedExecutor"),
 }
+"""Names of vLLM's executor classes; ``ray`` is whichever of them that vLLM takes."""
 WORKER_CLASSES: Mapping[str, tuple[str, ...]] = {
     "ray-v2": ("RayWorkerProc",),
     "ray-v1": ("RayWorkerWrapper",),
+    "ray": ("RayWorkerProc", "RayWorkerWrapper"),
 }
 """Names of vLLM's actor classes; a flow without an engine has actors of its own."""
 
 
+SIZES = ("engines", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "concurrency")
+"""Parameters of flows that multiply the workers that they start."""
+
+
 def ranks(parameters: Mapping[str, Any]) -> int:
-    """How many workers, and so GPUs, an engine with these parameters takes."""
-    return int(parameters.get("tensor_parallel_size", 1)) * int(parameters.get("pipeline_parallel_size", 1))
+    """How many workers the engines with these parameters have."""
+    return math.prod(int(parameters.get(name, 1)) for name in SIZES)
+
+
+def gpus(parameters: Mapping[str, Any]) -> int:
+    """How many GPUs a flow with these parameters takes: one for each worker, and what its trainer has alone.
+
+    Workers that take a share of a GPU do so in a placement group that holds whole ones.
+    """
+    return ranks(parameters) + int(parameters.get("trainer_gpus", 0))
 
 
 def runs_on_ray(parameters: Mapping[str, Any]) -> bool:
@@ -79,6 +95,6 @@ def missing_actors(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -
 
 
 def missing_gpus(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say whether fewer GPUs were held in Ray than the engine has ranks."""
+    """Say whether fewer GPUs were held in Ray than the flow takes."""
     held = evidence.get("free_gpus_before", 0) - evidence.get("free_gpus_during", 0)
-    return () if held >= ranks(parameters) else (f"{held:g} GPUs were held in Ray, not {ranks(parameters)}",)
+    return () if held >= gpus(parameters) else (f"{held:g} GPUs were held in Ray, not {gpus(parameters)}",)

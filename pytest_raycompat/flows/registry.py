@@ -26,10 +26,18 @@ class Flow:
     """Whether it runs on Ray whatever its parameters, and so has no control."""
     tells_workers: bool = True
     """Whether every rank of its engine says where it runs; a server's ranks do not, so Ray alone is asked."""
+    control: str | None = None
+    """The flow that does the same work without Ray, where it is another one: it gets the sizes of the engine."""
+    dashboard: bool = False
+    """Whether it needs Ray's dashboard, which has the jobs API."""
 
     def on_ray(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it runs on Ray with these parameters."""
         return self.always_on_ray or runs_on_ray(parameters)
+
+    def proves(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether it must prove that it ran on Ray; a flow of the user's own may say ``ray`` and prove nothing."""
+        return self.on_ray(parameters) and (self.needs_vllm or self.always_on_ray or parameters["executor"] != "ray")
 
 
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -49,11 +57,43 @@ FLOWS: Mapping[str, Flow] = {
             tells_workers=False,
         ),
         Flow(
+            "ray_data",
+            "pytest_raycompat.flows.ray_data",
+            ("import", "start", "process", "inspect", "read", "shutdown"),
+            tells_workers=False,
+        ),
+        Flow(
+            "jobs",
+            "pytest_raycompat.flows.jobs",
+            ("connect", "submit", "import", "start", "generate", "inspect", "shutdown", "stop"),
+            control="generate",
+            dashboard=True,
+        ),
+        Flow(
+            "data_parallel",
+            "pytest_raycompat.flows.data_parallel",
+            ("import", "start", "generate", "inspect", "shutdown"),
+            tells_workers=False,
+            control="generate",
+        ),
+        Flow(
+            "ray_serve",
+            "pytest_raycompat.flows.ray_serve",
+            ("import", "start", "deploy", "request", "refuse", "inspect", "redeploy", "stop"),
+            always_on_ray=True,
+            tells_workers=False,
+        ),
+        Flow(
             "compiled_graph",
             "pytest_raycompat.flows.compiled_graph",
             ("import", "start", "compile", "execute", "inspect", "teardown", "shutdown"),
             needs_vllm=False,
             always_on_ray=True,
+        ),
+        Flow(
+            "rlhf",
+            "pytest_raycompat.flows.rlhf",
+            ("start", "connect", "generate", "train", "send", "inspect", "shutdown", "compare"),
         ),
     )
 }
@@ -87,7 +127,13 @@ def arguments_for(parameters: Mapping[str, Any]) -> list[str]:
 
 
 def reproduction(
-    flow: Flow, parameters: Mapping[str, Any], *, device: str, cluster: str | None, python: str | None
+    flow: Flow,
+    parameters: Mapping[str, Any],
+    *,
+    device: str,
+    cluster: str | None,
+    python: str | None,
+    variables: Mapping[str, str] | None = None,
 ) -> str:
     """Return the command that runs the flow again, alone, with a cluster of the same shape.
 
@@ -97,8 +143,17 @@ def reproduction(
         device: ``cpu`` or ``cuda``.
         cluster: what ``--ray-cluster`` says of the cluster; None for a flow without one.
         python: the interpreter under test, where it is not the one that runs pytest.
+        variables: environment variables that it was given, beside those that every flow has.
     """
-    command = ["raycompat", "run", flow.name, f"--ray-cluster={cluster or 'off'}", f"--raycompat-device={device}"]
+    given = [f"{name}={value}" for name, value in (variables or {}).items()]
+    command = [
+        *(["env", *given] if given else []),
+        "raycompat",
+        "run",
+        flow.name,
+        f"--ray-cluster={cluster or 'off'}",
+        f"--raycompat-device={device}",
+    ]
     if python is not None:
         command.append(f"--raycompat-python={python}")
     return shlex.join([*command, "--", *arguments_for(parameters)])

@@ -24,6 +24,9 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 HOLD_LIMIT_S = 60.0
 """How long a flow waits to be looked at, in seconds, before it goes on by itself."""
 
+HOLD_FILE_VARIABLE = "RAYCOMPAT_HOLD_FILE"
+"""Names a file on which a flow waits instead of its standard input, which a Ray Job does not have."""
+
 
 class Reporter:
     """Writes the events of one flow.
@@ -62,7 +65,12 @@ class Reporter:
         if not self._hold:
             return
         self._emit("hold")
-        if select.select([sys.stdin], [], [], HOLD_LIMIT_S)[0]:
+        let_go = os.environ.get(HOLD_FILE_VARIABLE)
+        if let_go:
+            began = time.monotonic()
+            while not os.path.exists(let_go) and time.monotonic() - began < HOLD_LIMIT_S:
+                time.sleep(0.1)
+        elif select.select([sys.stdin], [], [], HOLD_LIMIT_S)[0]:
             sys.stdin.readline()
 
     def exception(self, error: BaseException) -> None:
@@ -91,7 +99,10 @@ def qualified_name(cls: type) -> str:
 
 
 def describe_chain(error: BaseException) -> list[dict[str, str]]:
-    """Describe ``error`` and its causes as plain data, root cause first."""
+    """Describe ``error`` and its causes as plain data, root cause first.
+
+    An error with a ``reported_chain`` says what another flow, which was not a child of this one, has reported.
+    """
     chain: list[dict[str, str]] = []
     seen: set[int] = set()
     process = "driver"
@@ -112,7 +123,7 @@ def describe_chain(error: BaseException) -> list[dict[str, str]]:
         else:
             hidden = current.__suppress_context__
             current = current.__cause__ or (None if hidden else current.__context__)
-    return chain[::-1]
+    return [*getattr(error, "reported_chain", ()), *chain[::-1]]
 
 
 def run_program(flow: str, parameters: dict[str, Any], body: Callable[[Reporter], None], *, hold: bool = False) -> int:

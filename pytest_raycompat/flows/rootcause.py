@@ -29,6 +29,9 @@ WRAPPERS = re.compile(
 )
 """Errors that only say that another process has failed (vllm/v1/engine/utils.py, vllm/v1/engine/exceptions.py)."""
 
+ANSWERS = re.compile(r"OpenAIHTTPException")
+"""How Ray Serve LLM refuses a request: it logs a traceback, and the client gets a 4xx (ray 2.60.0)."""
+
 
 def find_tracebacks(log: str) -> list[ExceptionRecord]:
     """Find the exceptions whose tracebacks were printed to ``log``, in the order in which they ended."""
@@ -98,7 +101,11 @@ def root_first(log: str, reported: Iterable[ExceptionRecord]) -> tuple[Exception
     elsewhere = [
         record for record in found if record.process != "driver" and (record.type, record.message) not in messages
     ]
-    causes = [record for record in elsewhere if not WRAPPERS.search(f"{record.type}: {record.message}")]
+    causes = [
+        record
+        for record in elsewhere
+        if not WRAPPERS.search(f"{record.type}: {record.message}") and not ANSWERS.search(record.type)
+    ]
     return (*_without_repeats(causes), *chain)
 
 

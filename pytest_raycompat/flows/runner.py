@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from pytest_raycompat.cluster.protocol import ObserverError, RayCluster
+from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.flows import events, proof
+from pytest_raycompat.flows.late import LateNodes
+from pytest_raycompat.flows.looking import Look
 from pytest_raycompat.flows.registry import Flow, arguments_for
 from pytest_raycompat.flows.rootcause import root_first
 from pytest_raycompat.processes.children import Child, Children, describe_exit
 from pytest_raycompat.records import ExceptionRecord, Failure, FlowResult, Outcome
 
-RELEASE_LIMIT_S = 30.0
-"""How long Ray may take to have a flow's GPUs and actors back after its process has ended."""
 EXIT_LIMIT_S = 30.0
 """How long a flow's process may take to exit once it has said all."""
 TICK_S = 1.0
@@ -45,10 +45,15 @@ class Observed:
     failed_in: str | None = None
     finished: bool = False
 
+    @property
+    def jobs(self) -> set[str]:
+        """The Ray jobs that are known to be the flow's: those seen, and those that it says it submitted."""
+        return {*self.evidence.get("jobs", ()), *self.evidence.get("submitted_jobs", ())}
+
     def enter(self, phase: str) -> None:
-        """Go on to ``phase``, and note how long the last one took."""
+        """Go on to ``phase``, and add up how long the last one took: a flow may come to a phase more than once."""
         now = time.monotonic()
-        self.timings[self.phase] = round(now - self.phase_began, 3)
+        self.timings[self.phase] = round(self.timings.get(self.phase, 0.0) + now - self.phase_began, 3)
         self.phase, self.phase_began = phase, now
 
 
@@ -95,21 +100,29 @@ class FlowRunner:
         """
         log = self._new_log(flow, parameters)
         began = time.monotonic()
-        command = [self._python, "-X", "faulthandler", "-m", flow.module]
+        command = [
+            *(cluster.driver_command if cluster is not None else ()),
+            self._python,
+            "-X",
+            "faulthandler",
+            "-m",
+            flow.module,
+        ]
         command += arguments_for({**extra, **parameters}) + (["--hold"] if cluster is not None else [])
         with log.open("wb") as stream:
             child = self._children.start(
                 command, environment=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream
             )
         observed = Observed()
-        if cluster is not None:
-            observed.evidence.update(look_before(cluster))
+        look = Look(cluster, child.pid) if cluster is not None else None
+        if look is not None:
+            observed.evidence.update(look.before())
         try:
-            timed_out, status = self._watch(child, observed, cluster, began + deadline_s)
+            timed_out, status = self._watch(child, observed, look, began + deadline_s)
         finally:
             child.end()
-        if cluster is not None:
-            observed.evidence.update(await_release(cluster, child.pid))
+        if look is not None:
+            observed.evidence.update(look.after(observed.jobs))
         self._children.reclaim_shared_memory()
         failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
@@ -122,6 +135,7 @@ class FlowRunner:
             phase=failure.phase if failure else "over",
             device=device,
             nodes=len(cluster.nodes) if cluster is not None else 0,
+            node_gpus=tuple(node.gpus for node in cluster.nodes) if cluster is not None else (),
             outputs=observed.outputs,
             evidence=observed.evidence,
             timings=observed.timings,
@@ -136,15 +150,15 @@ class FlowRunner:
         name = "".join(char if char.isalnum() or char in "-_." else "_" for char in f"{flow.name}-{words}")
         return self._log_folder / f"{self._count:02d}-{name[:80]}.log"
 
-    def _watch(
-        self, child: Child, observed: Observed, cluster: RayCluster | None, deadline: float
-    ) -> tuple[bool, int | None]:
+    def _watch(self, child: Child, observed: Observed, look: Look | None, deadline: float) -> tuple[bool, int | None]:
         """Follow the flow to its end; return whether its deadline passed, and its exit status."""
         assert child.process.stdout is not None
         descriptor = child.process.stdout.fileno()
         buffered = b""
+        late = LateNodes(look.cluster if look is not None else None)
         while (left := deadline - time.monotonic()) > 0:
             self._progress(observed.phase, time.monotonic() - observed.phase_began, left)
+            observed.evidence.update(late.look())
             if not select.select([descriptor], [], [], min(TICK_S, left))[0]:
                 if child.poll() is not None:  # it is over, though something that it left has the stream open
                     break
@@ -156,7 +170,7 @@ class FlowRunner:
             for line in lines:
                 event = events.decode_event(line)
                 if event is not None:
-                    self._take(event, child, observed, cluster)
+                    self._take(event, child, observed, look)
         try:
             return False, child.process.wait(min(EXIT_LIMIT_S, max(0.1, deadline - time.monotonic())))
         except subprocess.TimeoutExpired:
@@ -164,7 +178,7 @@ class FlowRunner:
             time.sleep(STACKS_S)
             return True, None
 
-    def _take(self, event: events.AnyEvent, child: Child, observed: Observed, cluster: RayCluster | None) -> None:
+    def _take(self, event: events.AnyEvent, child: Child, observed: Observed, look: Look | None) -> None:
         match event:
             case events.Phase(name=name):
                 observed.enter(name)
@@ -173,8 +187,8 @@ class FlowRunner:
             case events.Evidence(name=name, value=value):
                 observed.evidence[name] = value
             case events.Hold():
-                if cluster is not None:
-                    observed.evidence.update(look_at(cluster, child.pid))
+                if look is not None:
+                    observed.evidence.update(look.during(observed.jobs))
                 let_go(child)
             case events.Raised(chain=chain):
                 observed.failed_in = observed.phase
@@ -200,57 +214,6 @@ def last_words(log: str) -> str:
     return f"its log says: {(fatal or lines)[-1]}" if lines else "its log is empty"
 
 
-def belongs_to(driver_pid: int, session: int) -> bool:
-    """Whether the driver of a Ray job is one of a flow's processes."""
-    try:
-        return os.getsid(driver_pid) == session
-    except (ProcessLookupError, PermissionError):
-        return False
-
-
-def look_before(cluster: RayCluster) -> dict[str, Any]:
-    """Note what the cluster is like before the flow's engine is up."""
-    nodes = [node for node in cluster.observer.nodes() if node.alive]
-    return {
-        "nodes": [node.node_id for node in nodes],
-        "gpus_in_cluster": sum(node.gpus for node in nodes),
-        "free_gpus_before": sum(node.free_gpus for node in nodes),
-    }
-
-
-def look_at(cluster: RayCluster, session: int) -> dict[str, Any]:
-    """Ask Ray, while the flow's engine is up, which actors it has and which GPUs are held."""
-    actors = [actor for actor in cluster.observer.actors() if belongs_to(actor.driver_pid, session)]
-    nodes = [node for node in cluster.observer.nodes() if node.alive]
-    return {
-        "actors": msgspec.to_builtins(actors),
-        "jobs": sorted({actor.job_id for actor in actors}),
-        "free_gpus_during": sum(node.free_gpus for node in nodes),
-    }
-
-
-def await_release(cluster: RayCluster, session: int) -> dict[str, Any]:
-    """Wait until Ray has back what the flow held.
-
-    Returns:
-        ``released_after_s``, or ``not_released`` with what is still held after the limit.
-    """
-    began = time.monotonic()
-    held = "Ray did not answer"
-    while time.monotonic() - began < RELEASE_LIMIT_S:
-        try:
-            nodes = [node for node in cluster.observer.nodes() if node.alive]
-            actors = [actor for actor in cluster.observer.actors() if belongs_to(actor.driver_pid, session)]
-        except ObserverError as error:
-            return {"not_released": str(error)}
-        busy = sum(node.gpus - node.free_gpus for node in nodes)
-        if not actors and (busy == 0 or not cluster.owned):
-            return {"released_after_s": round(time.monotonic() - began, 3)}
-        held = f"{busy:g} GPUs held, {len(actors)} actors alive"
-        time.sleep(0.2)
-    return {"not_released": f"after {RELEASE_LIMIT_S:.0f} s: {held}"}
-
-
 def judge_end(
     observed: Observed,
     flow: Flow,
@@ -272,7 +235,7 @@ def judge_end(
     if not observed.finished or status != 0:
         detail = f"its process ended early: {describe_exit(status)}; {last_words(text)}"
         return Failure(outcome="crash", phase=phase, chain=root_first(text, ()), detail=detail)
-    if cluster is not None and (flow.always_on_ray or parameters.get("executor") in proof.EXECUTOR_CLASSES):
+    if cluster is not None and flow.proves(parameters):
         ask = proof.missing_proof if flow.tells_workers else proof.missing_actors
         problems = list(ask(parameters, observed.evidence))
         if "not_released" in observed.evidence:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from pytest_raycompat.cluster.protocol import ClusterError, RayCluster
+from pytest_raycompat.cluster.spec import Shape
 from pytest_raycompat.flows import proof
+from pytest_raycompat.flows.needs import NeedsNotMet, shape_for
 from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
-from pytest_raycompat.judgement import applicable
+from pytest_raycompat.judgement import PlannedRun
+from pytest_raycompat.lease import hold_machine, lease_path
 from pytest_raycompat.markers import plural
 from pytest_raycompat.records import FlowResult
 from pytest_raycompat.report.terminal import write_parameters
@@ -21,12 +26,35 @@ from pytest_raycompat.report.terminal import write_parameters
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
 
+
+@dataclass(frozen=True)
+class Setting:
+    """How a flow is run, beyond its parameters.
+
+    Args:
+        shape: the nodes that it needs; by default it runs on the run's own cluster.
+        variables: environment variables of its process, beside those that every flow has.
+        workaround: id of the gap whose workaround these are.
+        deadline_s: when it is ended, in seconds; by default as the settings say.
+    """
+
+    shape: Shape | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    workaround: str | None = None
+    deadline_s: float | None = None
+
+    def written(self, *, on_ray: bool) -> str:
+        """Write what of it makes a run another one than with other settings: ``nodes=0+1+1 VARIABLE=value``."""
+        words = [f"{name}={value}" for name, value in sorted(self.variables.items())]
+        if self.shape is not None and on_ray:
+            words.insert(0, f"nodes={self.shape.written.removeprefix('local:')}")
+        return " ".join([*words, *(["workaround"] if self.workaround is not None else [])])
+
+
+PLAIN = Setting()
+ENGINE_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 FREE_LIMIT_S = 30.0
 """How long a flow waits for GPUs that somebody else holds in Ray."""
-
-
-class NeedsNotMet(Exception):
-    """A flow needs what is not there; says what, and what was found."""
 
 
 class Display(Protocol):
@@ -62,22 +90,31 @@ class FlowRuns:
             session.children,
             python=session.settings.python,
             log_folder=session.log_folder,
-            progress=lambda phase, seconds, left: self._display.show(self._title, phase, seconds, left),
+            progress=self._show,
         )
+
+    def _show(self, phase: str, seconds: float, left: float) -> None:
+        self._display.show(self._title, phase, seconds, left)
 
     def run(
         self,
         name: str,
         parameters: Mapping[str, Any],
-        deadline_s: float | None = None,
+        setting: Setting = PLAIN,
         *,
         fresh: bool = False,
         retry: bool = False,
     ) -> FlowResult:
-        """Run a flow on the cluster, or return what it gave before with the same parameters, unless it is to be fresh.
+        """Run a flow on the cluster, or return what it gave before with the same parameters and setting.
 
-        With ``retry`` it is run again if it failed before.
         A failure that no gap explains is followed by its control, the same work without Ray.
+
+        Args:
+            name: of the flow.
+            parameters: become its command line.
+            setting: what it runs with otherwise.
+            fresh: run it even if its result is known.
+            retry: run it, and its control, even if the result is known, where that is a failure.
 
         Raises:
             NeedsNotMet: it needs what is not there.
@@ -85,97 +122,125 @@ class FlowRuns:
             ValueError: there is no such flow.
         """
         flow = find_flow(name)
-        if flow.needs_vllm and "executor" not in parameters and self._session.environment.default_executor is not None:
-            parameters = {"executor": self._session.environment.default_executor, **parameters}
-        key = f"{flow.name} {sorted(parameters.items())}"
+        parameters = self._completed(flow, parameters)
+        on_ray = flow.on_ray(parameters)
+        written = setting.written(on_ray=on_ray)
+        key = f"{flow.name} {sorted(parameters.items())} {written}"
         held = self._results.get(key)
         if held is not None and not fresh and not (retry and held.failure is not None):
             return held
-        self._check_needs(flow, parameters)
-        self._title = f"{flow.name} {write_parameters(parameters)}".rstrip()
-        on_ray = flow.on_ray(parameters)
-        cluster = self._prepared_cluster(parameters) if on_ray else None
-        result = self._run_once(flow, parameters, cluster, deadline_s)
-        if on_ray and result.failure is not None:
-            self._session.clusters.distrust(f"{flow.name} ended with {result.outcome}")
-            if not flow.always_on_ray and not applicable(self._session.gaps, result, self._session.environment):
-                result = self._with_control(result, name, parameters, deadline_s)
+        shape = shape_for(self._session, flow, parameters, setting.shape)
+        self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
+        with self._machine(flow, on_ray=on_ray):
+            cluster = self._prepared_cluster(parameters, shape) if on_ray else None
+            result = self._run_once(flow, parameters, cluster, setting)
+            if cluster is not None:
+                self._session.clusters.completed(cluster)
+            if cluster is not None and result.failure is not None:
+                self._session.clusters.distrust(cluster)
+        unexplained = result.failure is not None and not self._session.judge.applicable(result)
+        if on_ray and not flow.always_on_ray and unexplained:
+            result = self._with_control(result, name, parameters, setting, retry=retry)
         self._results[key] = result
         return result
 
+    def plan(self, name: str, parameters: Mapping[str, Any], shape: Shape | None = None) -> PlannedRun:
+        """Say what :meth:`run` would run, starting nothing.
+
+        Raises:
+            ValueError: there is no such flow.
+        """
+        flow = find_flow(name)
+        completed = self._completed(flow, parameters)
+        gpus: tuple[int, ...] = ()
+        if flow.on_ray(completed) and self._session.settings.active:
+            gpus = shape.gpus if shape is not None else self._session.clusters.node_gpus
+        return PlannedRun(flow.name, dict(completed), self._session.device, len(gpus), gpus)
+
+    def _completed(self, flow: Flow, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Name the executor that vLLM takes by default, where none is given."""
+        default = self._session.environment.default_executor
+        if flow.needs_vllm and "executor" not in parameters and default is not None:
+            return {"executor": default, **parameters}
+        return parameters
+
     def run_control(
-        self, name: str, parameters: Mapping[str, Any], deadline_s: float | None = None, *, retry: bool = False
+        self, name: str, parameters: Mapping[str, Any], setting: Setting = PLAIN, *, retry: bool = False
     ) -> FlowResult:
         """Run the same work without Ray: vLLM's ``mp`` executor, or ``uni`` for one rank.
 
         Raises:
             NeedsNotMet: it needs what is not there.
         """
+        control = find_flow(name).control
+        if control is not None:
+            name, parameters = control, {key: value for key, value in parameters.items() if key in ENGINE_SIZES}
         executor = "mp" if proof.ranks(parameters) > 1 else "uni"
-        return self.run(name, {**parameters, "executor": executor}, deadline_s, retry=retry)
+        setting = Setting(deadline_s=setting.deadline_s)
+        return self.run(name, {**parameters, "executor": executor}, setting, retry=retry)
+
+    @contextlib.contextmanager
+    def _machine(self, flow: Flow, *, on_ray: bool) -> Iterator[None]:
+        """Keep the machine from the flows of other processes; one without vLLM and Ray does not ask for it."""
+        if not on_ray and not flow.needs_vllm:
+            yield
+            return
+        with hold_machine(lease_path(), lambda by, gone, left: self._show(f"waiting for {by}", gone, left)):
+            yield
 
     def _with_control(
-        self, result: FlowResult, name: str, parameters: Mapping[str, Any], deadline_s: float | None
+        self, result: FlowResult, name: str, parameters: Mapping[str, Any], setting: Setting, *, retry: bool
     ) -> FlowResult:
         try:
-            control = self.run_control(name, parameters, deadline_s)
+            control = self.run_control(name, parameters, setting, retry=retry)
         except NeedsNotMet:  # a control needs GPUs of this machine, which a cluster elsewhere does not
             return result
         return msgspec.structs.replace(result, control=control)
 
     def _run_once(
-        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, deadline_s: float | None
+        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, setting: Setting
     ) -> FlowResult:
+        environment = cluster.environment if cluster is not None else self._session.variables
         try:
             result = self._runner.run(
                 flow,
                 parameters,
                 extra={"model": self._session.tiny_model, "device": self._session.device},
-                environment=cluster.environment if cluster is not None else self._session.variables,
+                environment={**environment, **setting.variables},
                 cluster=cluster,
                 device=self._session.device,
-                deadline_s=deadline_s or self._session.settings.deadline_s,
-                reproduce=self._reproduction(flow, parameters, cluster),
+                deadline_s=setting.deadline_s or self._session.settings.deadline_s,
+                reproduce=self._reproduction(flow, parameters, cluster, setting),
             )
         finally:
             self._display.clear()
+        result = msgspec.structs.replace(
+            result, workaround=setting.workaround, setting=setting.written(on_ray=cluster is not None)
+        )
         self._finished(result)
         return result
 
-    def _reproduction(self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None) -> str:
+    def _reproduction(
+        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, setting: Setting
+    ) -> str:
+        written = None
+        if cluster is not None:
+            own = self._session.clusters.shape is not None
+            written = setting.shape.written if setting.shape is not None and own else self._session.clusters.written
         return reproduction(
             flow,
             parameters,
             device=self._session.device,
-            cluster=self._session.clusters.written if cluster is not None else None,
+            cluster=written,
             python=self._session.settings.python if self._session.settings.python_given else None,
+            variables=setting.variables,
         )
 
-    def _check_needs(self, flow: Flow, parameters: Mapping[str, Any]) -> None:
-        """Decide in a moment what vLLM waits half an hour for (``PG_WAIT_TIMEOUT``, vllm/v1/executor/ray_utils.py)."""
-        if flow.needs_vllm and self._session.environment.vllm is None:
-            raise NeedsNotMet(f"vLLM is not installed for {self._session.settings.python}")
-        executor = parameters.get("executor")
-        if flow.needs_vllm and executor is not None and executor not in self._session.environment.executors:
-            has = ", ".join(self._session.environment.executors)
-            raise NeedsNotMet(f"vLLM {self._session.environment.vllm} has no executor {executor}; it has {has}")
-        ranks = proof.ranks(parameters)
-        needs = f"needs {plural(ranks, 'GPU')}"
-        if flow.on_ray(parameters) and not self._session.settings.active:
-            raise NeedsNotMet("it runs on Ray, and there is no cluster: use --ray-cluster=auto")
-        if flow.on_ray(parameters) and ranks > self._session.clusters.gpus:
-            raise NeedsNotMet(
-                f"{needs}, found {self._session.clusters.gpus} ({self._session.clusters.describe()}); "
-                f"try --ray-cluster=local:1x{ranks}"
-            )
-        if not flow.on_ray(parameters) and self._session.device == "cuda" and ranks > len(self._session.visible_gpus):
-            raise NeedsNotMet(f"{needs}, found {len(self._session.visible_gpus)} on this machine")
-
-    def _prepared_cluster(self, parameters: Mapping[str, Any]) -> RayCluster:
+    def _prepared_cluster(self, parameters: Mapping[str, Any], shape: Shape | None) -> RayCluster:
         """Return the cluster once it has the GPUs free that the flow needs."""
-        cluster = self._session.clusters.get()
+        cluster = self._session.clusters.get(shape)
         began = time.monotonic()
-        needed = proof.ranks(parameters)
+        needed = min(proof.gpus(parameters), cluster.gpus)  # late nodes bring the rest
         while True:
             free = sum(node.free_gpus for node in cluster.observer.nodes() if node.alive)
             waited = time.monotonic() - began
@@ -187,5 +252,5 @@ class FlowRuns:
                     f"{plural(needed, 'GPU')} are needed, {free:g} of {cluster.gpus} are free after {waited:.0f} s; "
                     f"actors alive: {holders or 'none'}"
                 )
-            self._display.show(self._title, "waiting for GPUs", waited, FREE_LIMIT_S - waited)
+            self._show("waiting for GPUs", waited, FREE_LIMIT_S - waited)
             time.sleep(1.0)

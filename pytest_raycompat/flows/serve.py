@@ -8,36 +8,26 @@ By hand, with ``RAY_ADDRESS`` set::
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from typing import Any
 
 from pytest_raycompat.flows import engine
-from pytest_raycompat.flows.generate import PROMPTS
+from pytest_raycompat.flows.openai_client import MODEL_NAME, ask, ask_wrongly
 from pytest_raycompat.flows.reporting import Reporter, run_program
 
 ENTRY_POINTS = {
     "vllm-serve": ("-m", "vllm.entrypoints.cli.main", "serve"),
     "api-server": ("-m", "vllm.entrypoints.openai.api_server", "--model"),
 }
-MODEL_NAME = "tiny"
-CHAT = (
-    {"role": "system", "content": "You are a helpful assistant."},
-    {"role": "user", "content": "Tell me a joke."},
-)
-"""The chat of vLLM's quickstart, online example (docs/getting_started/quickstart.md)."""
 START_LIMIT_S = 480.0
 STOP_LIMIT_S = 60.0
-REQUEST_LIMIT_S = 120.0
-AT_ONCE = 16
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -45,6 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pytest_raycompat.flows.serve")
     engine.add_arguments(parser)
     parser.add_argument("--entry-point", choices=tuple(ENTRY_POINTS), default="api-server")
+    parser.add_argument("--data-parallel-size", type=int, default=1, help="engines behind the server")
     parser.add_argument("--max-tokens", type=int, default=16, help="tokens to generate for each prompt")
     return parser.parse_args(arguments)
 
@@ -60,7 +51,20 @@ def start_server(arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes]
     for name in ("dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size", "seed"):
         command += [f"--{name.replace('_', '-')}", str(settings[name])]
     command += ["--distributed-executor-backend", settings["distributed_executor_backend"]]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL), f"http://127.0.0.1:{port}"
+    if arguments.data_parallel_size > 1:
+        for name, value in engine.data_parallel_arguments(arguments).items():
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    threading.Thread(target=pass_on, args=(server,), daemon=True).start()
+    return server, f"http://127.0.0.1:{port}"
+
+
+def pass_on(server: subprocess.Popen[bytes]) -> None:
+    """Print what the server prints, with its name before each line, as vLLM does for its other processes."""
+    assert server.stdout is not None
+    for line in server.stdout:
+        sys.stderr.write(f"(server pid={server.pid}) {line.decode(errors='replace')}")
+        sys.stderr.flush()
 
 
 def is_healthy(address: str) -> bool:
@@ -89,70 +93,6 @@ def await_server(server: subprocess.Popen[bytes], address: str) -> None:
         time.sleep(0.2)
 
 
-def ask(reporter: Reporter, address: str, max_tokens: int) -> None:
-    """Ask everything that a client may ask, and report the answers."""
-    from openai import OpenAI
-
-    client = OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=REQUEST_LIMIT_S)
-    settings: dict[str, Any] = {"model": MODEL_NAME, "temperature": 0.0, "max_tokens": max_tokens}
-    settings["extra_body"] = {"ignore_eos": True}
-    reporter.output("models", [model.id for model in client.models.list()])
-
-    def complete(prompt: str) -> dict[str, Any]:
-        choice = client.completions.create(prompt=prompt, logprobs=3, **settings).choices[0]
-        return {"text": choice.text, "logprobs": choice.logprobs.token_logprobs if choice.logprobs else None}
-
-    reporter.output("prompts", list(PROMPTS))
-    reporter.output("completions", [complete(prompt) for prompt in PROMPTS])
-    pieces = client.completions.create(prompt=PROMPTS[0], stream=True, **settings)
-    reporter.output("streamed", [piece.choices[0].text for piece in pieces if piece.choices])
-
-    chat: list[Any] = list(CHAT)
-    reporter.output("chat", client.chat.completions.create(messages=chat, **settings).choices[0].message.content)
-    deltas = client.chat.completions.create(messages=chat, stream=True, **settings)
-    reporter.output("streamed_chat", [delta.choices[0].delta.content or "" for delta in deltas if delta.choices])
-
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        prompts = [PROMPTS[number % len(PROMPTS)] for number in range(AT_ONCE)]
-        reporter.output("at_once", [answer["text"] for answer in pool.map(complete, prompts)])
-
-
-def ask_wrongly(reporter: Reporter, address: str) -> None:
-    """Ask what a server must refuse, and report with which status it did, and that it lives on."""
-    import openai
-
-    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=REQUEST_LIMIT_S)
-
-    def status_of(request: Callable[[], Any]) -> int:
-        try:
-            request()
-        except openai.APIStatusError as error:
-            return int(error.status_code)
-        return 200
-
-    create = client.completions.create
-    reporter.output(
-        "refused",
-        {
-            "unknown model": status_of(lambda: create(model="nobody", prompt="a")),
-            "too long": status_of(lambda: create(model=MODEL_NAME, prompt="a" * 5000)),
-            "bad parameter": status_of(lambda: create(model=MODEL_NAME, prompt="a", temperature=-1.0)),
-            "malformed JSON": post(f"{address}/v1/completions", b'{"model": '),
-        },
-    )
-    reporter.output("healthy_afterwards", is_healthy(address))
-
-
-def post(url: str, body: bytes) -> int:
-    """Send ``body`` as JSON, whatever it is, and return the status of the answer."""
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=REQUEST_LIMIT_S) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
 def serve(reporter: Reporter, arguments: argparse.Namespace) -> None:
     """Start the server, ask, show on what it runs, and stop it."""
     engine.prepare_process(arguments)
@@ -163,7 +103,7 @@ def serve(reporter: Reporter, arguments: argparse.Namespace) -> None:
         reporter.phase("request")
         ask(reporter, address, arguments.max_tokens)
         reporter.phase("refuse")
-        ask_wrongly(reporter, address)
+        ask_wrongly(reporter, address, lambda: is_healthy(address))
         reporter.phase("inspect")
         reporter.hold()
         reporter.phase("stop")
@@ -179,7 +119,11 @@ def serve(reporter: Reporter, arguments: argparse.Namespace) -> None:
 def main() -> int:
     """Run the flow and return its exit status."""
     arguments = parse_arguments()
-    parameters = {**engine.parameters(arguments), "entry_point": arguments.entry_point}
+    parameters = {
+        **engine.parameters(arguments),
+        "data_parallel_size": arguments.data_parallel_size,
+        "entry_point": arguments.entry_point,
+    }
     return run_program("serve", parameters, lambda reporter: serve(reporter, arguments), hold=arguments.hold)
 
 

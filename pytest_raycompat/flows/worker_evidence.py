@@ -10,6 +10,11 @@ import os
 from typing import Any
 
 
+def own_variables() -> dict[str, str]:
+    """Return the environment variables that were set to be found here."""
+    return {name: value for name, value in os.environ.items() if name.startswith("RAYCOMPAT_")}
+
+
 class WorkerEvidence:
     """Adds one method to vLLM's worker."""
 
@@ -18,6 +23,7 @@ class WorkerEvidence:
     def raycompat_evidence(self) -> dict[str, Any]:
         """Tell this rank's process and, where it runs in one, its Ray actor, node and GPUs."""
         evidence: dict[str, Any] = {"rank": self.rank, "pid": os.getpid(), "actor_id": None}
+        evidence["variables"] = own_variables()
         try:
             import ray
         except ImportError:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from pytest_raycompat.gaps.schema import Gap
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure
 from pytest_raycompat.versions import satisfies
 
 _SHOWN_CHARACTERS = 200
+
+Capability: TypeAlias = Callable[[str], bool]
+"""Says whether the environment under test has what ``lacks`` names; raises :class:`CapabilityUnknown`."""
+
+
+class CapabilityUnknown(Exception):
+    """It cannot be told whether the environment under test has something; says what, and why not."""
 
 
 def applies(
@@ -20,7 +28,9 @@ def applies(
     parameters: Mapping[str, Any],
     environment: Environment,
     device: str,
-    capability: Callable[[str], bool] | None = None,
+    nodes: int = 0,
+    head_gpus: int | None = None,
+    capability: Capability | None = None,
 ) -> bool:
     """Tell whether every condition of ``gap`` holds for a run of ``flow`` in ``environment``.
 
@@ -32,11 +42,14 @@ def applies(
         parameters: the flow's parameters; ``executor`` is the one that a condition may name.
         environment: the environment under test.
         device: what the flow runs on, ``cpu`` or ``cuda``.
-        capability: says whether the environment has an attribute or parameter that ``lacks`` names. Without it that
-            cannot be told, and a gap with ``lacks`` does not apply.
+        head_gpus: the GPUs of the head node of its cluster; None without Ray.
+        nodes: how many Ray nodes it runs on, 0 for a flow without Ray.
+        capability: says whether the environment has what ``lacks`` names. Without it that cannot be told, and a gap for
+            which it decides does not apply. It is asked only where everything else holds.
 
     Raises:
         ValueError: an installed version is not a PEP 440 version.
+        CapabilityUnknown: ``capability`` cannot tell.
     """
     when = gap.when
     if flow not in gap.flows:
@@ -45,8 +58,14 @@ def applies(
         return False
     if when.executor is not None and when.executor != parameters.get("executor"):
         return False
+    if when.head_gpus is not None and when.head_gpus != head_gpus:
+        return False
+    if any(parameters.get(name) != value for name, value in when.parameters.items()):
+        return False
+    if when.nodes is not None and nodes < when.nodes:
+        return False
     versions = (
-        (when.ray, environment.ray),
+        (when.decisive_ray, environment.ray),
         (when.vllm, environment.vllm),
         (when.torch, environment.torch),
         (when.python, environment.python),
@@ -54,28 +73,49 @@ def applies(
     for specifier, installed in versions:
         if specifier is not None and (installed is None or not satisfies(installed, specifier)):
             return False
-    if not when.lacks:
+    if not when.decisive_lacks:
         return True
-    return capability is not None and not all(capability(name) for name in when.lacks)
+    return (
+        capability is not None
+        and environment.ray is not None
+        and not all(capability(name) for name in when.decisive_lacks)
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One key of a gap against what was found."""
+
+    key: str
+    recorded: str
+    found: str
+    agrees: bool
+
+
+def compare(gap: Gap, failure: Failure) -> tuple[Comparison, ...]:
+    """Compare ``failure`` with each key that ``gap`` records about how it shows."""
+    compared = [Comparison("outcome", gap.outcome, failure.outcome, gap.outcome == failure.outcome)]
+    if gap.phase is not None:
+        compared.append(Comparison("phase", gap.phase, failure.phase, gap.phase == failure.phase))
+    typed = _of_recorded_type(gap, failure)
+    if gap.raises is not None:
+        found = gap.raises if typed else ", ".join(one.type for one in failure.chain) or "no exception"
+        compared.append(Comparison("raises", gap.raises, found, bool(typed)))
+    # with another type, the message is compared all the same: it tells a renamed exception from another failure
+    texts = _texts(gap, failure, typed or failure.chain)
+    if gap.message is not None:
+        expression = re.compile(gap.message)
+        matching = [text for text in texts if expression.search(text)]
+        found = ", ".join(_shortened(text) for text in matching[:1] or texts) or "no message"
+        compared.append(Comparison("message", gap.message, found, bool(matching)))
+    return tuple(compared)
 
 
 def mismatches(gap: Gap, failure: Failure) -> tuple[str, ...]:
     """Say in what ``failure`` differs from what ``gap`` records; nothing where it is the gap."""
-    differences = []
-    if failure.outcome != gap.outcome:
-        differences.append(f"outcome: recorded {gap.outcome}, found {failure.outcome}")
-    if gap.phase is not None and failure.phase != gap.phase:
-        differences.append(f"phase: recorded {gap.phase}, found {failure.phase}")
-    typed = _of_recorded_type(gap, failure)
-    if gap.raises is not None and not typed:
-        found = ", ".join(one.type for one in failure.chain) or "no exception"
-        differences.append(f"raises: recorded {gap.raises}, found {found}")
-    # with another type, the message is compared all the same: it tells a renamed exception from another failure
-    texts = _texts(gap, failure, typed or failure.chain)
-    if gap.message is not None and not any(re.search(gap.message, text) for text in texts):
-        found = ", ".join(_shortened(text) for text in texts) or "no message"
-        differences.append(f"message: recorded {gap.message}, found {found}")
-    return tuple(differences)
+    return tuple(
+        f"{one.key}: recorded {one.recorded}, found {one.found}" for one in compare(gap, failure) if not one.agrees
+    )
 
 
 def nearest(gaps: Iterable[Gap], failure: Failure) -> tuple[Gap, tuple[str, ...]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +24,10 @@ class GapFileError(ValueError):
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a gap applies: every condition that is given must hold. The versions are PEP 440 specifiers."""
+    """Where a gap applies: every condition that is given must hold. The versions are PEP 440 specifiers.
+
+    Where both ``ray`` and ``lacks`` are given, ``decides`` says which of the two is compared.
+    """
 
     ray: str | None = None
     vllm: str | None = None
@@ -31,8 +35,26 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     python: str | None = None
     device: Literal["cpu", "cuda"] | None = None
     executor: Literal["ray-v1", "ray-v2", "mp", "uni"] | None = None
+    parameters: dict[str, str | int | bool] = {}
+    """Parameters of the flow and the values that they have; one that is not given to the flow does not hold."""
+    head_gpus: int | None = None
+    """How many GPUs the head node of the cluster has."""
+    nodes: int | None = None
+    """The flow runs on a cluster of this many nodes or more."""
     lacks: tuple[str, ...] = ()
-    """Ray attributes or parameters; the gap applies where at least one is absent, whatever a fork's version says."""
+    """Ray modules, attributes or parameters; holds where at least one is absent, whatever a fork's version says."""
+    decides: Literal["lacks", "versions"] | None = None
+    """``lacks`` (the default): ``ray`` only tells a reader which releases lack it. ``versions``: ``lacks`` does."""
+
+    @property
+    def decisive_lacks(self) -> tuple[str, ...]:
+        """What is looked up in the environment under test."""
+        return () if self.decides == "versions" else self.lacks
+
+    @property
+    def decisive_ray(self) -> str | None:
+        """The specifier that Ray's version is compared with."""
+        return None if self.decisive_lacks else self.ray
 
 
 class Workaround(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,10 +84,19 @@ class GapKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Qualified name of an exception; builtins without their module, as in ``ExceptionRecord.type``."""
     message: str | None = None
     """A regular expression, searched for in the message of the exception."""
+    intermittent: bool = False
+    """Whether a run may also pass where the gap applies."""
+    cause: str | None = None
     workaround: Workaround | None = None
     fix: Literal["ray", "vllm", "never"]
     links: tuple[str, ...]
+    confidence: Literal["read", "stated", "reported"] | None = None
+    """What a gap rests on that no run has shown."""
+    needs: str | None = None
+    """What it takes to show it, beyond one machine without a GPU."""
     verified: tuple[Pair, ...] = ()
+    review: datetime.date | None = None
+    """The day from which somebody should look whether it still holds."""
 
 
 class Gap(GapKeys, frozen=True, kw_only=True):
@@ -73,3 +104,10 @@ class Gap(GapKeys, frozen=True, kw_only=True):
 
     path: Path
     line: int
+    overrides: Path | None = None
+    """The file of the gap with this id that it stands in for."""
+
+    @property
+    def place(self) -> str:
+        """Where it is recorded, as an editor opens it."""
+        return f"{self.path}:{self.line}"

@@ -5,9 +5,20 @@ Runs inside the environment under test, with whatever Python and vLLM that has.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from vllm.platforms.cpu import CpuPlatform
+
+START_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
+
+
+def restore(name: str, value: str | None) -> None:
+    """Give an environment variable the value that it had."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 class RayCpuPlatform(CpuPlatform):  # type: ignore[misc]  # vLLM's class is untyped here
@@ -27,6 +38,11 @@ class RayCpuPlatform(CpuPlatform):  # type: ignore[misc]  # vLLM's class is unty
         """
         parallel_config = vllm_config.parallel_config
         wanted = parallel_config.distributed_executor_backend
+        method = os.environ.get(START_METHOD)
         super().check_and_update_config(vllm_config)
+        if wanted == "ray":
+            # its workers compute, not its engine process; so that may be forked as it is where there are GPUs, and need
+            # not import vLLM anew. vLLM spawns on a CPU for the sake of OpenMP (vllm/platforms/cpu.py)
+            restore(START_METHOD, method)
         if wanted == "ray" and parallel_config.distributed_executor_backend != "ray":
             parallel_config.distributed_executor_backend = "ray"

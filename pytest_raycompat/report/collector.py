@@ -26,6 +26,7 @@ from pytest_raycompat.report.document import (
 )
 from pytest_raycompat.report.excerpt import excerpt_of
 from pytest_raycompat.report.formats import write_as
+from pytest_raycompat.report.gaps import met_gaps, workarounds_of
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
@@ -43,12 +44,13 @@ def record_of(
     line: int = 0,
     reproduce: str = "",
 ) -> TestRecord:
-    """Describe a test: the flow on Ray that it is about, with its control, and the verdict.
+    """Describe a test: the flow on Ray that failed, or else the first one, with its control, and the verdict.
 
     ``reproduce`` is the command that runs the test; the one that runs its flow is preferred.
     """
     flows = list(flows)
-    about = next((flow for flow in flows if flow.nodes), flows[0] if flows else None)
+    on_ray = [flow for flow in flows if flow.nodes]
+    about = next((flow for flow in on_ray if flow.failure is not None), next(iter(on_ray or flows), None))
     if about is None:
         return TestRecord(
             id=identifier,
@@ -69,11 +71,13 @@ def record_of(
         seconds=round(seconds, 3),
         flow=about.flow,
         parameters=about.parameters,
+        setting=about.setting,
         outcome=about.outcome,
         phase=about.phase,
         exception=failure.root if failure else None,
         chain=failure.chain if failure else (),
         gap=judgement.gap,
+        workarounds=workarounds_of(flows),
         evidence=about.evidence,
         timings=about.timings,
         control=control_of(control) if control is not None else None,
@@ -138,10 +142,7 @@ class Collector:
         baseline = self._session.baseline
         if baseline is None:
             return records
-        return [
-            msgspec.structs.replace(record, change=baseline.compare(record.id, record.verdict).change)
-            for record in records
-        ]
+        return [msgspec.structs.replace(record, change=baseline.compare(record).change) for record in records]
 
     @property
     def progress(self) -> tuple[int, int, int]:
@@ -203,6 +204,7 @@ class Collector:
             self._revision = git_revision(self.root) or ""
         session = self._session
         gpus = session.visible_gpus
+        records = self.records
         report = Report(
             project_version=pytest_raycompat.__version__,
             created=self._created,
@@ -214,7 +216,9 @@ class Collector:
             machine=self._machine,
             cluster=self._cluster(),
             git_revision=self._revision or None,
-            results=tuple(self.records),
+            gaps_mode=session.settings.gaps_mode,
+            gaps=met_gaps(session.gaps, records),
+            results=tuple(records),
         )
         baseline = session.baseline
         return report if baseline is None else msgspec.structs.replace(report, baseline=baseline.describe(report))

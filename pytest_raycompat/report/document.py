@@ -8,13 +8,15 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from pytest_raycompat.files import write_file
-from pytest_raycompat.records import Environment, ExceptionRecord, Outcome, Verdict
+from pytest_raycompat.records import Environment, ExceptionRecord, GapsMode, Outcome, Verdict
 from pytest_raycompat.report import refusal
 
 SCHEMA_VERSION = 1
 
 Change = Literal["regressed", "fixed", "still-failing", "new", "vanished", "gap-closed", "unchanged"]
 """What became of a test since a baseline; docs/reference/verdicts.md says what each means."""
+
+WorkaroundStatus = Literal["works", "does not work", "not tried"]
 
 
 class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +42,15 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     logs: tuple[str, ...] = ()
 
 
+class WorkaroundRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One flow that was run with the workaround of a gap."""
+
+    gap: str
+    works: bool
+    exception: ExceptionRecord | None = None
+    """Why it does not work: the root cause."""
+
+
 class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One test and its verdict."""
 
@@ -51,12 +62,16 @@ class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     flow: str | None = None
     parameters: dict[str, Any] = {}
+    setting: str = ""
+    """What the flow ran with beyond its parameters, in words: ``nodes=0+1+1``, variables of its process."""
     outcome: Outcome | None = None
     phase: str | None = None
     exception: ExceptionRecord | None = None
     """The root cause."""
     chain: tuple[ExceptionRecord, ...] = ()
     gap: str | None = None
+    """The gap that the verdict is about; with ``passed``, an intermittent one that did not show."""
+    workarounds: tuple[WorkaroundRecord, ...] = ()
     evidence: dict[str, Any] = {}
     timings: dict[str, float] = {}
     """Seconds per phase of the flow."""
@@ -110,6 +125,26 @@ class ClusterRecord(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class GapRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A known gap that the run met, or whose workaround it tried."""
+
+    id: str
+    title: str
+    path: str
+    line: int
+    overrides: str | None = None
+    """The file of this package's gap that it stands in for."""
+    intermittent: bool
+    shown: int
+    """How many tests failed as it records; of merged reports the sum, so that a test counts once a run."""
+    passed: int
+    """How many tests passed where it applies: with an intermittent gap that is allowed, else the gap is closed."""
+    changed: int
+    """How many tests failed in another way where it applies."""
+    workaround: WorkaroundStatus | None = None
+    """None where the gap names no environment variables to try."""
+
+
 class BaselineRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a run was compared with."""
 
@@ -136,6 +171,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     machine: MachineRecord | None = None
     cluster: ClusterRecord | None = None
     git_revision: str | None = None
+    gaps_mode: GapsMode = "run"
+    """What was done about tests for which a known gap applies; it decides what a verdict means."""
+    gaps: tuple[GapRecord, ...] = ()
     baseline: BaselineRecord | None = None
     results: tuple[TestRecord, ...] = ()
 

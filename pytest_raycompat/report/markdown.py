@@ -12,6 +12,7 @@ from pytest_raycompat.compare.change import ORDER as CHANGES
 from pytest_raycompat.compare.environments import labels
 from pytest_raycompat.records import RED
 from pytest_raycompat.report.document import Report, TestRecord
+from pytest_raycompat.report.gaps import lines_of
 from pytest_raycompat.report.terminal import ORDER, Row, counts, rows_of
 
 LIMIT = 65_535
@@ -99,8 +100,9 @@ def _heading(name: str, report: Report) -> list[str]:
         ["flow", "with", "verdict", "tests", "seconds", "gap"],
         [_row(row) for row in sorted(rows, key=lambda row: ORDER.index(row.verdict))],
     )
-    unfinished += _since_baseline(report)
-    head = f"### {state} {name}\n\n{counts(report.results) or 'no tests'} · {code(about)}{unfinished}"
+    met = "".join(f"\n- {code(line)}" for line, _ in lines_of(report.gaps))
+    notes = f"{unfinished}{met and chr(10)}{met}{_since_baseline(report)}"
+    head = f"### {state} {name}\n\n{counts(report.results) or 'no tests'} · {code(about)}{notes}"
     chunk = 50  # rows: one block would be left out whole where it is too long
     parts = ["\n".join([*lines[:2], *lines[start : start + chunk]]) for start in range(2, len(lines), chunk)]
     return [head, *parts]

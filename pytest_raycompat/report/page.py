@@ -19,6 +19,7 @@ from pytest_raycompat.compare.rendering import headline, notes, told
 from pytest_raycompat.records import RED
 from pytest_raycompat.report.chart import chart_of
 from pytest_raycompat.report.document import Report, TestRecord
+from pytest_raycompat.report.gaps import is_red, said_of
 from pytest_raycompat.report.terminal import ORDER, counts, describe_parameters, group_of
 
 KINDS = {"passed": "ok", "known-gap": "known", "unsupported": "idle", "untested": "idle"} | dict.fromkeys(RED, "bad")
@@ -50,6 +51,11 @@ def render(reports: Sequence[Report]) -> str:
         rows=rows,
         matrix=_matrix(tests, names),
         chart=chart_of(tests, names),
+        gaps=[
+            {"id": gap.id, "title": gap.title, "said": said_of(gap), "red": is_red(gap), "environment": name}
+            for name, report in zip(names, reports, strict=True)
+            for gap in report.gaps
+        ],
         kinds=KINDS,
         signs=SIGNS,
         data=_script_data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +13,7 @@ from pytest_raycompat.compare.baseline import Baseline
 from pytest_raycompat.compare.comparison import Entry, compare_results, count, describe_counts
 from pytest_raycompat.environment import describe_versions
 from pytest_raycompat.records import RED
-from pytest_raycompat.report import github, terminal
+from pytest_raycompat.report import gaps, github, terminal
 from pytest_raycompat.report.collector import Collector
 from pytest_raycompat.report.document import Report, TestRecord
 from pytest_raycompat.report.paths import shown
@@ -39,6 +40,10 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
     for line, markup in lines:
         write(line, markup)
     write("")
+    for line, markup in gaps.lines_of(gaps.met_gaps(session.gaps, records)):
+        write(line, markup)
+    for note in gaps.overdue(session.gaps, datetime.date.today()):
+        write(f"note: {note}", "yellow")
     for note in session.clusters.notes if session.settings.active else ():
         write(f"note: {note}", "yellow")
     for line, markup in baseline_lines(collector, session):
@@ -82,7 +87,7 @@ def annotations_of(records: Iterable[TestRecord], baseline: Baseline | None) -> 
     found = []
     for record in sorted(records, key=lambda one: terminal.ORDER.index(one.verdict)):
         title = record.verdict if baseline is None else f"{record.change}: {record.verdict}"
-        red = record.verdict in RED if baseline is None else baseline.compare(record.id, record.verdict).worse
+        red = record.verdict in RED if baseline is None else baseline.compare(record).worse
         if red:
             found.append(github.Annotation(title, record.id, record.reason, record.reproduce, record.file, record.line))
     return found

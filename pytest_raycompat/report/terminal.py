@@ -51,7 +51,7 @@ def color_of(verdict: Verdict) -> str:
 
 def describe_parameters(record: TestRecord) -> str:
     """Write parameters in a few characters: ``ray-v2 TP=2``; sizes of 1 go without saying."""
-    return write_parameters(record.parameters)
+    return " ".join(filter(None, [write_parameters(record.parameters), record.setting]))
 
 
 def write_parameters(parameters: Mapping[str, Any]) -> str:

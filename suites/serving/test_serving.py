@@ -9,18 +9,20 @@ import pytest
 LOGPROB_TOLERANCE = 1e-3
 """Absolute, in float32, as in suites/generate."""
 
-on_every_executor = pytest.mark.parametrize("executor", ["ray-v2", "ray-v1"])
+on_every_server = pytest.mark.parametrize(
+    ("executor", "entry_point"), [("ray-v2", "api-server"), ("ray-v1", "api-server"), ("ray-v2", "vllm-serve")]
+)
 
 
 @pytest.fixture
-def served(run_flow: Any, executor: str) -> Any:
+def served(run_flow: Any, executor: str, entry_point: str) -> Any:
     """What makes the flow run in the test itself."""
-    return lambda: run_flow("serve", executor=executor, tensor_parallel_size=2)
+    return lambda: run_flow("serve", executor=executor, tensor_parallel_size=2, entry_point=entry_point)
 
 
-@on_every_executor
+@on_every_server
 class TestServing:
-    """One server for each executor serves every test."""
+    """One server for each executor, and one started as ``vllm serve``, serves every test."""
 
     def test_models(self, served: Any) -> None:
         """The model is listed by the name it is served under."""

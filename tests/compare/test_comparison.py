@@ -9,6 +9,7 @@ import pytest
 from pytest_raycompat.compare import rendering
 from pytest_raycompat.compare.comparison import CompareError, compare, describe_counts
 from pytest_raycompat.compare.environments import labels
+from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import ClusterRecord, DeviceRecord, MachineRecord
 from pytest_raycompat.report.document import TestRecord as Record
 from tests.making import make_record, make_report
@@ -84,9 +85,39 @@ def test_another_device_is_not_compared() -> None:
         compare([make_report()], [make_report(device=CUDA)], names=("main.json", "pull.json"))
     assert str(caught.value) == (
         "nothing can be compared: main.json is of Ray 2.60.0, vLLM 0.32.0, cpu, pull.json of Ray 2.60.0, vLLM 0.32.0, "
-        "cuda; reports of the same device kind, and of several environments only those of the same versions, are "
-        "compared"
+        "cuda; reports of the same device kind and --raycompat-gaps-mode are compared, and of several environments "
+        "only those of the same versions"
     )
+
+
+def test_a_run_of_known_gaps_alone_is_not_compared_with_one_that_expects_them() -> None:
+    with pytest.raises(CompareError) as caught:
+        compare(
+            [make_report(make_record("a", "known-gap"))], [make_report(make_record("a", "failed"), gaps_mode="only")]
+        )
+    assert "new of Ray 2.60.0, vLLM 0.32.0, cpu, --raycompat-gaps-mode=only; " in str(caught.value)
+
+
+@pytest.mark.parametrize(("old", "new"), [("passed", "known-gap"), ("known-gap", "passed")])
+def test_an_intermittent_gap_may_show_or_not(old: Verdict, new: Verdict) -> None:
+    before, now = make_report(make_record("a", old, gap="g")), make_report(make_record("a", new, gap="g"))
+    assert compare([before], [now]).counts == {"unchanged": 1}
+    assert not compare([before], [now]).worse
+
+
+def test_a_gap_that_was_not_recorded_before_is_worse() -> None:
+    comparison = compare([make_report(make_record("a"))], [make_report(make_record("a", "known-gap", gap="g"))])
+    assert comparison.counts == {"regressed": 1}
+    assert comparison.worse
+
+
+def test_runs_on_other_nodes_are_not_one_flow_that_got_slower() -> None:
+    def nodes(setting: str, total: float) -> Record:
+        return make_record(f"a[{setting}]", flow="generate", outcome="ok", setting=setting, timings={"total": total})
+
+    report = make_report(nodes("nodes=2x1", 10.0), nodes("", 30.0))
+    other = make_report(nodes("nodes=2x1", 10.0))
+    assert compare([report], [other]).environments[0].timings == ()
 
 
 def test_several_environments_find_their_like() -> None:

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from pytest_raycompat.compare.merge import MergeError, Source, merge, reports_of
-from pytest_raycompat.report.document import MachineRecord, Report
-from tests.making import make_record, make_report
+from pytest_raycompat.records import Verdict
+from pytest_raycompat.report.document import MachineRecord, Report, WorkaroundStatus
+from tests.making import make_gap, make_record, make_report
 
 
 def sources(*reports: Report) -> list[Source]:
@@ -55,6 +56,49 @@ def test_a_verdict_wins_over_none(first: str, second: str) -> None:
         make_report(msgspec.convert({"id": "a", "verdict": one}, type(make_record("a")))) for one in (first, second)
     ]
     assert verdicts(reports_of(merge(sources(*reports)))[0]) == {"a": "passed"}
+
+
+@pytest.mark.parametrize("verdicts_seen", [("passed", "known-gap"), ("known-gap", "passed")])
+def test_an_intermittent_gap_that_showed_once_is_no_contradiction(verdicts_seen: tuple[Verdict, Verdict]) -> None:
+    runs = [
+        make_report(
+            make_record("a", verdict, gap="g", timings={"total": float(number)}),
+            gaps=(make_gap(shown=int(verdict == "known-gap"), passed=int(verdict == "passed")),),
+        )
+        for number, verdict in enumerate(verdicts_seen, 1)
+    ]
+    (merged,) = reports_of(merge(sources(*runs)))
+    assert verdicts(merged) == {"a": "known-gap"}
+    assert sorted(one["total"] for one in merged.results[0].samples) == [1.0, 2.0]
+    assert [(gap.id, gap.shown, gap.passed) for gap in merged.gaps] == [("g", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("said", "together"),
+    [
+        (("works", "not tried"), "works"),
+        (("works", "does not work"), "does not work"),
+        (("not tried", "not tried"), "not tried"),
+        ((None, None), None),
+    ],
+)
+def test_the_gaps_of_shards_are_added_up(
+    said: tuple[WorkaroundStatus | None, ...], together: WorkaroundStatus | None
+) -> None:
+    shards = [
+        make_report(make_record(str(number)), gaps=(make_gap(shown=2, changed=1, workaround=status),))
+        for number, status in enumerate(said)
+    ]
+    other = make_report(make_record("z"), gaps=(make_gap("f"),))
+    (merged,) = reports_of(merge(sources(*shards, other)))
+    assert [gap.id for gap in merged.gaps] == ["f", "g"]
+    gap = merged.gaps[1]
+    assert (gap.shown, gap.passed, gap.changed, gap.workaround) == (4, 0, 2, together)
+
+
+def test_runs_with_another_mode_of_gaps_stay_apart() -> None:
+    merged = merge(sources(make_report(make_record("a")), make_report(make_record("a", "failed"), gaps_mode="only")))
+    assert [report.gaps_mode for report in reports_of(merged)] == ["run", "only"]
 
 
 def test_contradictions_are_all_named() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.flows.proof import missing_proof, ranks, runs_on_ray
+from pytest_raycompat.flows.proof import gpus, missing_proof, ranks, runs_on_ray
 
 TWO_RANKS = {"executor": "ray-v2", "tensor_parallel_size": 2}
 
@@ -134,3 +134,26 @@ def test_how_many_ranks_an_engine_has(parameters: dict[str, Any], expected: int)
 )
 def test_which_flows_run_on_ray(parameters: dict[str, Any], expected: bool) -> None:
     assert runs_on_ray(parameters) is expected
+
+
+@pytest.mark.parametrize(
+    ("parameters", "of_engines", "of_flow"),
+    [
+        ({"tensor_parallel_size": 2}, 2, 2),
+        ({"tensor_parallel_size": 2, "trainer_gpus": 1}, 2, 3),
+        ({"engines": 2}, 2, 2),  # with shares of two whole GPUs, which a placement group holds
+        ({"engines": 2, "tensor_parallel_size": 2, "pipeline_parallel_size": 2}, 8, 8),
+    ],
+)
+def test_how_many_ranks_and_gpus_a_flow_takes(parameters: dict[str, int], of_engines: int, of_flow: int) -> None:
+    assert (ranks(parameters), gpus(parameters)) == (of_engines, of_flow)
+
+
+def test_the_trainers_gpu_must_be_held_too() -> None:
+    assert missing({"free_gpus_during": 1}, TWO_RANKS | {"trainer_gpus": 1}) == ()
+    assert missing({}, TWO_RANKS | {"trainer_gpus": 1}) == ("2 GPUs were held in Ray, not 3",)
+
+
+def test_ranks_are_counted_through_the_engines() -> None:
+    assert missing({}, {"executor": "ray-v2", "engines": 2}) == ()
+    assert missing({}, TWO_RANKS | {"engines": 2})[0] == "ranks [0, 1] answered, not [0, 1, 2, 3]"

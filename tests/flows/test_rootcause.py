@@ -194,6 +194,18 @@ AttributeError: 'EngineCoreProc' object has no attribute 'executor'
 """
 
 
+def test_a_request_that_serve_llm_refuses_is_no_cause() -> None:
+    log = """\
+(ServeReplica:app:OpenAiIngress pid=7) WARNING 2026-11-22 17:18:48 app -- Encountered failure while handling request 8b
+(ServeReplica:app:OpenAiIngress pid=7) Traceback (most recent call last):
+(ServeReplica:app:OpenAiIngress pid=7)   File "ingress.py", line 494, in _process_llm_request
+(ServeReplica:app:OpenAiIngress pid=7)     raise OpenAIHTTPException(
+(ServeReplica:app:OpenAiIngress pid=7) ray.llm._internal.serve.core.configs.openai_api_models.OpenAIHTTPException
+"""
+    assert len(find_tracebacks(log)) == 1
+    assert root_first(log, ()) == ()
+
+
 def test_a_chain_goes_from_its_cause_to_what_followed() -> None:
     assert pairs(root_first(printed(ENGINE, CHAINED), [REPORTED])) == [
         ("EngineCore pid=71", "ConnectionRefusedError", "[Errno 111] Connection refused"),

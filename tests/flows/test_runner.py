@@ -112,6 +112,19 @@ def test_a_flow_that_works(lab: Lab) -> None:
     assert lab.log(result) == "hello\n"
 
 
+def test_a_phase_that_comes_again_adds_up(lab: Lab) -> None:
+    result = lab.run(
+        """
+        for _ in range(3):
+            reporter.phase("train")
+            time.sleep(0.2)
+            reporter.phase("send")
+        """
+    )
+    assert list(result.timings) == ["launch", "train", "send", "exit", "total"]
+    assert result.timings["train"] >= 0.6
+
+
 def test_parameters_and_extras_are_its_command_line(lab: Lab) -> None:
     result = lab.run("reporter.output('arguments', sys.argv[1:])", tensor_parallel_size=2, eager=True)
     assert result.outputs == {"arguments": ["--tensor-parallel-size", "2", "--eager"]}

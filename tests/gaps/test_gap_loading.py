@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import pickle
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pytest_raycompat.gaps import (
     load_gap_file,
     load_gaps,
 )
-from pytest_raycompat.gaps.loading import line_of
+from pytest_raycompat.gaps.reading import line_of
 
 FULL = """\
 # a comment with id = "other"
@@ -27,11 +28,15 @@ phase = "start"
 outcome = "error"
 raises = "ray.exceptions.RayTaskError(ValueError)"
 message = 'needs \\d+ of them'
+intermittent = true
+cause = "There are fewer."
 fix = "ray"
 links = [
     "https://example.org/1",
     "https://example.org/2",
 ]
+needs = "a GPU"
+review = 2030-01-31
 
 [when]
 ray = ">=2.9,<2.43"
@@ -40,7 +45,9 @@ torch = ">=2"
 python = ">=3.11"
 device = "cpu"
 executor = "ray-v1"
+nodes = 2
 lacks = ["ray.dag.MultiOutputNode"]
+decides = "versions"
 
 [workaround]
 text = \"\"\"
@@ -82,6 +89,11 @@ def replaced(old: str, new: str, text: str = FULL) -> str:
     return text.replace(old, new)
 
 
+def named(name: str) -> str:
+    """Another gap than that of MINIMAL, with a message of its own."""
+    return f"message = 'told by {name}'\n" + replaced("some-gap", name, MINIMAL)
+
+
 def refused(path: Path) -> GapFileError:
     with pytest.raises(GapFileError) as caught:
         load_gap_file(path)
@@ -101,13 +113,19 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             python=">=3.11",
             device="cpu",
             executor="ray-v1",
+            nodes=2,
             lacks=("ray.dag.MultiOutputNode",),
+            decides="versions",
         ),
         phase="start",
         outcome="error",
         raises="ray.exceptions.RayTaskError(ValueError)",
         message=r"needs \d+ of them",
         workaround=Workaround(text='id = "not a key, but text"\n', env={"SOME_SWITCH": "1"}),
+        intermittent=True,
+        cause="There are fewer.",
+        needs="a GPU",
+        review=datetime.date(2030, 1, 31),
         fix="ray",
         links=("https://example.org/1", "https://example.org/2"),
         verified=(Pair(ray="2.35.0", vllm="0.8.5.post1"), Pair(ray="2.36.0", vllm="0.8.5.post1")),
@@ -131,8 +149,11 @@ def test_windows_line_ends_are_read(tmp_path: Path) -> None:
     assert load_gap_file(write(tmp_path, FULL.replace("\n", "\r\n"))).line == 2
 
 
-CONDITIONS = "ray, vllm, torch, python, device, executor, lacks"
-KEYS = "id, title, flows, when, phase, outcome, raises, message, workaround, fix, links, verified"
+CONDITIONS = "ray, vllm, torch, python, device, executor, parameters, head_gpus, nodes, lacks"
+KEYS = (
+    "id, title, flows, when, phase, outcome, raises, message, intermittent, cause, workaround, fix, links, confidence, "
+    "needs, verified, review"
+)
 
 WRONG_FILES = {
     "unknown key": ('phase = "start"', 'stage = "start"', 5, f"unknown key 'stage'; the keys are {KEYS}"),
@@ -140,23 +161,23 @@ WRONG_FILES = {
     "unknown condition": (
         'torch = ">=2"',
         'cuda = ">=12"',
-        18,
-        f"unknown key 'cuda' in when; the keys are {CONDITIONS}",
+        22,
+        f"unknown key 'cuda' in when; the keys are {CONDITIONS}, decides",
     ),
     "unknown key of a workaround": (
         "[workaround.env]",
         "[workaround.environment]",
-        29,
+        35,
         "unknown key 'environment' in workaround; the keys are text, env",
     ),
     "unknown key of a pair": (
         'ray = "2.36.0"',
         'Ray = "2.36.0"',
-        37,
+        43,
         "unknown key 'Ray' in verified.1; the keys are ray, vllm",
     ),
     "missing key": ('fix = "ray"\n', "", 1, "the key 'fix' is missing"),
-    "missing key in a table": ('ray = "2.36.0"\n', "", 36, "the key 'verified.1.ray' is missing"),
+    "missing key in a table": ('ray = "2.36.0"\n', "", 42, "the key 'verified.1.ray' is missing"),
     "wrong type": ('title = "Some gap"', "title = 7", 3, "title: expected `str`, got `int`"),
     "text for a list": ('flows = ["generate", "serve"]', 'flows = "generate"', 4, "flows: expected `array`, got `str`"),
     "wrong type in a list": (
@@ -165,26 +186,26 @@ WRONG_FILES = {
         4,
         "flows.1: expected `str`, got `int`",
     ),
-    "wrong type in a table": ('ray = ">=2.9,<2.43"', "ray = 2.43", 16, "when.ray: expected `str`, got `float`"),
+    "wrong type in a table": ('ray = ">=2.9,<2.43"', "ray = 2.43", 20, "when.ray: expected `str`, got `float`"),
     "wrong type of a variable": (
         'SOME_SWITCH = "1"',
         'A = "1"\nB = 1',
-        31,
+        37,
         "workaround.env.B: expected `str`, got `int`",
     ),
     "text for a table": (
         '[[verified]]\nray = "2.35.0"\nvllm = "0.8.5.post1"\n\n[[verified]]\nray = "2.36.0"\nvllm = "0.8.5.post1"\n',
         '[[verified]]\nray = "2.35.0"\nvllm = { version = "0.32.0" }\n',
-        34,
+        40,
         "verified.0.vllm: expected `str`, got `table`",
     ),
     "not an outcome": ('outcome = "error"', 'outcome = "ok"', 6, "outcome: 'ok' is not one of error, crash, timeout"),
-    "not a fix": ('fix = "ray"', 'fix = "torch"', 9, "fix: 'torch' is not one of ray, vllm, never"),
-    "not a device": ('device = "cpu"', 'device = "gpu"', 20, "when.device: 'gpu' is not one of cpu, cuda"),
+    "not a fix": ('fix = "ray"', 'fix = "torch"', 11, "fix: 'torch' is not one of ray, vllm, never"),
+    "not a device": ('device = "cpu"', 'device = "gpu"', 24, "when.device: 'gpu' is not one of cpu, cuda"),
     "not an executor": (
         'executor = "ray-v1"',
         'executor = "ray"',
-        21,
+        25,
         "when.executor: 'ray' is not one of ray-v1, ray-v2, mp, uni",
     ),
     "id of another file": (
@@ -197,25 +218,25 @@ WRONG_FILES = {
     "bad ray specifier": (
         'ray = ">=2.9,<2.43"',
         'ray = "2.44.1"',
-        16,
+        20,
         "when.ray: '2.44.1' is not a version specifier; write '>=2.44.1', '==2.44.1' or '>=2.44.1,<3'",
     ),
     "bad vllm specifier": (
         'vllm = "==0.8.5.post1"',
         'vllm = ""',
-        17,
+        21,
         "when.vllm: an empty version specifier would match every version; write one such as '>=2.44.1'",
     ),
     "bad torch specifier": (
         'torch = ">=2"',
         'torch = "new"',
-        18,
+        22,
         "when.torch: 'new' is not a version specifier; write an operator and a version, such as '>=2.44.1'",
     ),
     "bad python specifier": (
         'python = ">=3.11"',
         'python = "~=3"',
-        19,
+        23,
         "when.python: '~=3' is not a version specifier; '~=' needs two numbers or more: write '~=3.0' or '>=3'",
     ),
     "error without raises": (
@@ -257,14 +278,14 @@ WRONG_FILES = {
     "no links": (
         'links = [\n    "https://example.org/1",\n    "https://example.org/2",\n]',
         "links = []",
-        10,
+        12,
         "links: empty; name at least one place that documents the gap",
     ),
     "not a link": (
         '    "https://example.org/2",\n',
         '    "http://example.org/2",\n',
-        10,
-        "links: 'http://example.org/2' does not start with https://",
+        12,
+        "links.1: 'http://example.org/2' does not start with https://",
     ),
 }
 
@@ -349,16 +370,16 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     ("where", "line"),
     [
         (("id",), 2),
-        (("links",), 10),
-        (("links", 1), 10),
-        (("when",), 15),
-        (("when", "ray"), 16),
-        (("workaround", "text"), 25),
-        (("workaround", "env"), 29),
-        (("workaround", "env", "SOME_SWITCH"), 30),
-        (("verified", 0, "vllm"), 34),
-        (("verified", 1, "ray"), 37),
-        (("when", "cuda"), 15),  # not there: the table that it would be in
+        (("links",), 12),
+        (("links", 1), 12),
+        (("when",), 19),
+        (("when", "ray"), 20),
+        (("workaround", "text"), 31),
+        (("workaround", "env"), 35),
+        (("workaround", "env", "SOME_SWITCH"), 36),
+        (("verified", 0, "vllm"), 40),
+        (("verified", 1, "ray"), 43),
+        (("when", "cuda"), 19),  # not there: the table that it would be in
         (("cuda",), 1),
     ],
     ids=repr,
@@ -369,13 +390,13 @@ def test_the_line_of_a_key(where: tuple[str | int, ...], line: int) -> None:
 
 def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     for name in ("b-gap", "c-gap", "a-gap"):
-        write(tmp_path, replaced("some-gap", name, MINIMAL), f"{name}.toml")
+        write(tmp_path, named(name), f"{name}.toml")
     write(tmp_path, "not a gap", "notes.md")
     assert [gap.id for gap in load_gaps([tmp_path])] == ["a-gap", "b-gap", "c-gap"]
 
 
 def test_files_and_folders_are_read_in_the_order_given(tmp_path: Path) -> None:
-    file = write(tmp_path, replaced("some-gap", "z-gap", MINIMAL), "z-gap.toml")
+    file = write(tmp_path, named("z-gap"), "z-gap.toml")
     folder = write(tmp_path / "more", MINIMAL).parent
     assert [gap.id for gap in load_gaps([file, folder])] == ["z-gap", "some-gap"]
 

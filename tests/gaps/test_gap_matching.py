@@ -54,6 +54,10 @@ def holds(when: Conditions, **changes: Any) -> bool:
     return applies(make_gap(when=when), **(arguments | changes))
 
 
+def never(name: str) -> bool:
+    raise AssertionError(f"{name} was asked about")
+
+
 @pytest.mark.parametrize(
     ("when", "expected"),
     [
@@ -111,8 +115,45 @@ def test_a_gap_of_missing_capabilities_does_not_apply_where_they_are_unknown() -
     assert holds(Conditions(lacks=("a",))) is False
 
 
-def test_missing_capabilities_do_not_outweigh_the_other_conditions() -> None:
-    assert holds(Conditions(ray=">=2.43", lacks=("a",)), capability=lambda _: False) is False
+@pytest.mark.parametrize("ray", ["<2.43", ">=2.43"])
+@pytest.mark.parametrize("present", [True, False])
+def test_where_both_are_given_what_ray_lacks_decides_and_its_version_does_not(ray: str, present: bool) -> None:
+    """A fork that has the feature earlier is not excused, and one that has lost it is."""
+    assert holds(Conditions(ray=ray, lacks=("a",)), capability=lambda _: present) is not present
+    assert holds(Conditions(ray=ray, lacks=("a",), decides="lacks"), capability=lambda _: present) is not present
+
+
+@pytest.mark.parametrize(("ray", "expected"), [("<2.43", True), (">=2.43", False)])
+def test_where_versions_decide_nothing_is_asked(ray: str, expected: bool) -> None:
+    assert holds(Conditions(ray=ray, lacks=("a",), decides="versions"), capability=never) is expected
+
+
+@pytest.mark.parametrize("when", [Conditions(vllm="<0.33", lacks=("a",)), Conditions(executor="mp", lacks=("a",))])
+def test_missing_capabilities_do_not_outweigh_the_other_conditions(when: Conditions) -> None:
+    assert holds(when, capability=never) is False
+
+
+def test_without_ray_nothing_is_lacking() -> None:
+    bare = Environment(executable="/usr/bin/python3", python="3.11.7", platform="Linux")
+    assert holds(Conditions(lacks=("a",)), environment=bare, capability=never) is False
+
+
+@pytest.mark.parametrize(("nodes", "expected"), [(0, False), (1, False), (2, True), (3, True)])
+def test_a_condition_on_nodes_is_a_least_number(nodes: int, expected: bool) -> None:
+    assert holds(Conditions(nodes=2), nodes=nodes) is expected
+
+
+@pytest.mark.parametrize(("head_gpus", "expected"), [(None, False), (0, True), (1, False)])
+def test_a_condition_on_the_head_is_an_exact_number(head_gpus: int | None, expected: bool) -> None:
+    assert holds(Conditions(head_gpus=0), head_gpus=head_gpus) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({"size": 2, "entry": "serve"}, True), ({"size": 2}, False), ({"size": 1, "entry": "serve"}, False), ({}, False)],
+)
+def test_a_condition_on_parameters_is_on_each_of_them(given: dict[str, Any], expected: bool) -> None:
+    assert holds(Conditions(parameters={"size": 2, "entry": "serve"}), parameters=given) is expected
 
 
 def test_capabilities_do_not_matter_to_a_gap_without_them() -> None:

@@ -110,6 +110,8 @@ def test_what_the_report_holds_for_a_test_is_stable(tmp_path: Path) -> None:
         "machine",
         "cluster",
         "git_revision",
+        "gaps_mode",
+        "gaps",
         "baseline",
         "results",
     ]
@@ -117,6 +119,7 @@ def test_what_the_report_holds_for_a_test_is_stable(tmp_path: Path) -> None:
         "id",
         "flow",
         "parameters",
+        "setting",
         "verdict",
         "outcome",
         "phase",

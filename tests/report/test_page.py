@@ -10,7 +10,7 @@ import re
 from pytest_raycompat.report.chart import MOST_BARS, chart_of
 from pytest_raycompat.report.document import BaselineRecord
 from pytest_raycompat.report.page import render
-from tests.making import make_record, make_report
+from tests.making import make_gap, make_record, make_report
 
 MALICIOUS = "a.py::test_a[</script><script>alert(1)</script>\u2028&'\"]"
 
@@ -37,6 +37,16 @@ def test_only_its_own_script_may_run() -> None:
 def test_a_run_that_did_not_finish_says_so() -> None:
     assert "The run did not finish" in render([make_report(make_record("a"), finished=False)])
     assert "The run did not finish" not in render([make_report(make_record("a"))])
+
+
+def test_known_gaps_are_listed_with_how_often_they_showed() -> None:
+    gap = make_gap(
+        "a-gap", title="<Placement> groups", shown=1, passed=2, intermittent=True, workaround="does not work"
+    )
+    text = render([make_report(make_record("a", "known-gap", gap="a-gap"), gaps=(gap,))])
+    assert "<li class=bad><strong>a-gap</strong>: &lt;Placement&gt; groups. " in text
+    assert "shown in 1 of 3 tests; intermittent: a pass is allowed too; workaround: does not work" in text
+    assert "Known gaps" not in render([make_report(make_record("a"))])
 
 
 def test_a_matrix_is_for_several_environments() -> None:

@@ -59,6 +59,9 @@
     part(parent, "Reproduce", text(test.reproduce));
     part(parent, "Attempts before", ...(test.attempts || []).map((one, n) =>
       make("p", `${n + 1}: ${one.verdict} after ${(one.seconds || 0).toFixed(1)} s${one.reason ? `: ${one.reason}` : ""}`)));
+    part(parent, "With the workaround of a gap", ...(test.workarounds || []).map((one) =>
+      make("p", `${one.gap}: ${one.works ? "works" : "does not work"}${
+        one.exception ? `: ${one.exception.type}: ${one.exception.message}` : ""}`)));
     if (test.chain && test.chain.length) part(parent, "Exceptions, root cause first", ...test.chain.map(exception));
     part(parent, "Evidence", json(test.evidence));
     part(parent, "Timings", timings(test.timings));

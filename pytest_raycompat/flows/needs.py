@@ -1,0 +1,74 @@
+"""What a flow needs, against what there is: decided in a moment, before anything is started."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_raycompat.cluster.spec import Shape
+from pytest_raycompat.flows import proof
+from pytest_raycompat.flows.registry import Flow
+from pytest_raycompat.markers import plural
+
+if TYPE_CHECKING:
+    from pytest_raycompat.session import Session
+
+
+class NeedsNotMet(Exception):
+    """A flow needs what is not there; says what, and what was found."""
+
+
+def shape_for(session: Session, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None) -> Shape | None:
+    """Check what a flow needs, and return the shape of the local cluster for it.
+
+    vLLM itself waits half an hour for GPUs that never come (``PG_WAIT_TIMEOUT``, vllm/v1/executor/ray_utils.py).
+
+    Args:
+        session: the environment under test, its cluster and its GPUs.
+        flow: what is to run.
+        parameters: with what.
+        shape: the nodes that it asks for, if any.
+
+    Returns:
+        None for a cluster that is somebody else's, or without Ray.
+
+    Raises:
+        NeedsNotMet: something is not there.
+        ClusterError: a cluster that must be asked cannot be reached.
+    """
+    check_engine(session, flow, parameters)
+    needed = proof.gpus(parameters)
+    needs = f"needs {plural(needed, 'GPU')}"
+    if not flow.on_ray(parameters):
+        if session.device == "cuda" and needed > len(session.visible_gpus):
+            raise NeedsNotMet(f"{needs}, found {len(session.visible_gpus)} on this machine")
+        return None
+    if not session.settings.active:
+        raise NeedsNotMet("it runs on Ray, and there is no cluster: use --ray-cluster=auto")
+    unsuited = session.clusters.unsuited(shape) if shape is not None else None
+    if unsuited is not None:
+        raise NeedsNotMet(unsuited)
+    there = sum(shape.gpus) if shape is not None else session.clusters.gpus
+    if needed > there:
+        raise NeedsNotMet(f"{needs}, found {there} ({session.clusters.describe()}); try --ray-cluster=local:1x{needed}")
+    if session.clusters.shape is None:
+        return None
+    return dataclasses.replace(shape or session.clusters.shape, dashboard=flow.dashboard)
+
+
+def check_engine(session: Session, flow: Flow, parameters: Mapping[str, Any]) -> None:
+    """Check that there is a vLLM with the executor that is asked for.
+
+    Raises:
+        NeedsNotMet: there is not.
+    """
+    if not flow.needs_vllm:
+        return
+    environment = session.environment
+    if environment.vllm is None:
+        raise NeedsNotMet(f"vLLM is not installed for {session.settings.python}")
+    executor = parameters.get("executor")
+    if executor not in (None, "ray", *environment.executors):
+        has = ", ".join(environment.executors)
+        raise NeedsNotMet(f"vLLM {environment.vllm} has no executor {executor}; it has {has}")

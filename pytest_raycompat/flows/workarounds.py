@@ -1,0 +1,36 @@
+"""How the workaround of a gap is applied to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_raycompat.cluster.spec import Shape
+from pytest_raycompat.flows.engine import executor_variables
+from pytest_raycompat.flows.runs import Setting
+
+if TYPE_CHECKING:
+    from pytest_raycompat.session import Session
+
+
+def applying(
+    session: Session, identifier: str, flow: str, parameters: Mapping[str, Any], shape: Shape | None
+) -> tuple[dict[str, Any], Setting | None]:
+    """Return with what a flow runs so that its gap is worked around; no setting where it does not have the gap.
+
+    The executor becomes vLLM's own choice, so that the workaround's variables may say another than the gap's.
+
+    Raises:
+        ValueError: there is no such gap, or nothing in it that can be applied.
+    """
+    gap = next((gap for gap in session.gaps if gap.id == identifier), None)
+    if gap is None or gap.workaround is None or not gap.workaround.env:
+        have = ", ".join(gap.id for gap in session.gaps if gap.workaround is not None and gap.workaround.env)
+        raise ValueError(f"{identifier!r} is not a gap with variables to work around it: choose one of {have}")
+    executor = gap.when.executor or parameters.get("executor")
+    named = {**parameters, **({"executor": executor} if executor is not None else {})}
+    plan = session.flows.plan(flow, named, shape)
+    if gap not in session.judge.applicable(plan):
+        return named, None
+    variables = {**executor_variables(executor), **gap.workaround.env}
+    return {**parameters, "executor": "ray"}, Setting(shape=shape, variables=variables, workaround=gap.id)

@@ -1,0 +1,65 @@
+"""One flow at a time on a machine's cores and GPUs, whichever of the user's pytest processes runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+LIMIT_S = 3600.0
+"""How long a flow waits for those of other processes, in seconds."""
+LOOK_EVERY_S = 0.2
+
+Waiting = Callable[[str, float, float], None]
+"""Called while waiting with who has the lease, and the seconds that have gone and are left."""
+
+
+class LeaseError(Exception):
+    """The machine did not become free in time; says who has it."""
+
+
+def lease_path() -> Path:
+    """Return the file that is locked while a flow of this user runs; the lock ends with its process."""
+    return Path(tempfile.gettempdir()) / f"raycompat-{os.getuid()}.lock"
+
+
+@contextlib.contextmanager
+def hold_machine(path: Path, waiting: Waiting, *, limit_s: float = LIMIT_S) -> Iterator[None]:
+    """Have the machine to oneself.
+
+    Args:
+        path: of the file that is locked.
+        waiting: told what is waited for.
+        limit_s: how long it is waited for, in seconds.
+
+    Raises:
+        LeaseError: it did not become free.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    began = time.monotonic()
+    try:
+        while not try_lock(descriptor):
+            waited = time.monotonic() - began
+            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
+            if waited > limit_s:
+                raise LeaseError(f"{holder} has had this machine for {limit_s:.0f} s (lock: {path})")
+            waiting(holder, waited, limit_s - waited)
+            time.sleep(LOOK_EVERY_S)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"a flow of process {os.getpid()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file, unless another process has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Engines and servers across Ray nodes."""

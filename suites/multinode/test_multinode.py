@@ -1,0 +1,148 @@
+"""An engine whose ranks are on several nodes of one cluster, each with an address of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+LOGPROB_TOLERANCE = 1e-3
+"""Absolute, in float32, as in suites/generate."""
+
+ENGINE_TRAFFIC_BYTES = 100_000
+"""Less than an engine's start and first answers send between two ranks, more than idle nodes do."""
+TWO_NODES = (1, 1)
+HEAD_WITHOUT_GPUS = (0, 1, 1)
+
+on_every_executor = pytest.mark.parametrize("executor", ["ray-v2", "ray-v1"])
+
+
+def nodes_of(evidence: dict[str, Any]) -> list[str]:
+    """Return the node of each rank, in the order of the ranks."""
+    return [worker["node_id"] for worker in evidence["workers"]]
+
+
+def assert_same_as_control(result: Any, control: Any) -> None:
+    """Compare tokens and log-probabilities with those of the work without Ray."""
+    for ours, theirs in zip(result.outputs["completions"], control.outputs["completions"], strict=True):
+        assert ours["token_ids"] == theirs["token_ids"]
+        for step, expected in zip(ours["logprobs"], theirs["logprobs"], strict=True):
+            assert step == pytest.approx(expected, abs=LOGPROB_TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("executor", "namespaces"), [("ray-v2", True), ("ray-v1", False)], ids=["ray-v2-namespaces", "ray-v1"]
+)
+class TestTensorParallelAcrossNodes:
+    """tensor_parallel_size=2 on two nodes of one GPU each, whose addresses are on one device or across a link."""
+
+    @pytest.fixture
+    def generated(self, run_flow: Any, executor: str, namespaces: bool) -> Any:
+        """What makes the flow run in the test itself."""
+        return lambda: run_flow(
+            "generate", nodes=TWO_NODES, namespaces=namespaces, executor=executor, tensor_parallel_size=2
+        )
+
+    def test_each_rank_is_on_a_node_of_its_own(self, generated: Any) -> None:
+        """The two ranks are on the two nodes."""
+        evidence = generated().evidence
+        assert sorted(nodes_of(evidence)) == sorted(evidence["nodes"])
+        assert len(set(nodes_of(evidence))) == 2
+
+    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
+        """What crosses between the nodes is what would have stayed in one process."""
+        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+
+    def test_traffic_crosses_the_links(self, generated: Any, namespaces: bool) -> None:
+        """With a namespace for each node, the engine's traffic goes over both links; else there is none."""
+        evidence = generated().evidence
+        before, during = evidence["carried_before"], evidence["carried_during"]
+        assert len(during) == (2 if namespaces else 0)
+        assert all(during[address] - before[address] > ENGINE_TRAFFIC_BYTES for address in during)
+
+
+class TestServerAcrossNodes:
+    """The OpenAI-compatible server with an engine on two nodes."""
+
+    @pytest.fixture
+    def served(self, run_flow: Any) -> Any:
+        """What makes the flow run in the test itself."""
+        return lambda: run_flow("serve", nodes=TWO_NODES, executor="ray-v2", tensor_parallel_size=2)
+
+    def test_each_rank_is_on_a_node_of_its_own(self, served: Any) -> None:
+        """Ray has a worker of the server's on each node."""
+        evidence = served().evidence
+        workers = [actor for actor in evidence["actors"] if actor["class_name"] == "RayWorkerProc"]
+        assert sorted(actor["node_id"] for actor in workers) == sorted(evidence["nodes"])
+
+    def test_completions_are_those_of_the_offline_engine(self, served: Any, run_flow: Any) -> None:
+        """A client sees no difference from one process."""
+        offline = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
+        assert [one["text"] for one in served().outputs["completions"]] == [one["text"] for one in offline]
+
+
+@on_every_executor
+class TestHeadWithoutGpus:
+    """A driver on the head, which has no GPU, and two nodes which have one each."""
+
+    @pytest.fixture
+    def generated(self, run_flow: Any, executor: str) -> Any:
+        """What makes the flow run in the test itself."""
+        return lambda: run_flow("generate", nodes=HEAD_WITHOUT_GPUS, executor=executor, tensor_parallel_size=2)
+
+    def test_no_rank_is_on_the_head(self, generated: Any) -> None:
+        """Both ranks are on the nodes with GPUs, one on each; the head is the first of the nodes."""
+        evidence = generated().evidence
+        assert len(set(nodes_of(evidence))) == 2
+        assert set(nodes_of(evidence)) == set(evidence["nodes"]) - {evidence["head"]}
+
+    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
+        """The answers do not depend on where the driver is."""
+        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+
+
+class TestLateNode:
+    """An engine that waits for GPUs, and a node with them that joins while it waits."""
+
+    @pytest.fixture
+    def generated(self, run_flow: Any) -> Any:
+        """What makes the flow run in the test itself."""
+        return lambda: run_flow("generate", nodes=TWO_NODES, late_nodes=1, executor="ray-v2", tensor_parallel_size=2)
+
+    def test_the_engine_waited_for_it(self, generated: Any) -> None:
+        """Its placement group was pending on one node, and has a rank on each of two now."""
+        evidence = generated().evidence
+        assert [bundle["GPU"] for bundle in evidence["waited_for"]] == [1, 1]
+        assert evidence["nodes_before"] == 1
+        assert len(set(nodes_of(evidence))) == 2
+
+    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
+        """The wait changed nothing."""
+        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+
+
+class TestPipelineParallelAcrossNodes:
+    """pipeline_parallel_size=2 on two nodes, and with tensor_parallel_size=2 on two nodes of two GPUs."""
+
+    @pytest.fixture(params=[(1, TWO_NODES), pytest.param((2, (2, 2)), marks=pytest.mark.gpus(4))], ids=["1x2", "2x2"])
+    def generated(self, request: pytest.FixtureRequest, run_flow: Any) -> Any:
+        """What makes the flow run in the test itself."""
+        tensor_parallel_size, nodes = request.param
+        return lambda: run_flow(
+            "generate",
+            nodes=nodes,
+            executor="ray-v2",
+            tensor_parallel_size=tensor_parallel_size,
+            pipeline_parallel_size=2,
+        )
+
+    def test_each_stage_is_on_a_node_of_its_own(self, generated: Any) -> None:
+        """The ranks of a stage share a node, and no stage shares one with another."""
+        result = generated()
+        width = result.parameters["tensor_parallel_size"]
+        on = nodes_of(result.evidence)
+        assert [len(set(on[:width])), len(set(on[width:])), len(set(on))] == [1, 1, 2]
+
+    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
+        """The answers do not depend on how the model is cut."""
+        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))

@@ -1,0 +1,1 @@
+"""A trainer and vLLM engines side by side on Ray."""

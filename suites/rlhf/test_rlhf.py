@@ -1,0 +1,108 @@
+"""RLHF on Ray: a trainer trains, an engine takes its weights and answers, three rounds; each way for weights to go."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+LOGPROB_TOLERANCE = 1e-3
+"""Absolute, in float32, as in suites/generate."""
+
+on_every_way = pytest.mark.parametrize(
+    "way",
+    [
+        "rpc",
+        # the oldest version with which it was tried
+        pytest.param("weight-transfer", marks=pytest.mark.vllm_version(">=0.32")),
+        "colocate",
+    ],
+)
+
+
+@pytest.fixture
+def sizes(ray_cluster: Any, way: str) -> dict[str, int]:
+    """Take two GPUs where there are no more.
+
+    NCCL takes one rank for each GPU, so on GPUs the trainer has one of its own. On a CPU it needs none, and the engine
+    has both stand-in GPUs: weights that are sharded over two ranks are the harder case.
+    """
+    if way == "colocate":
+        return {"engines": 2}
+    if ray_cluster.gpus >= 3:
+        return {"tensor_parallel_size": 2, "trainer_gpus": 1}
+    return (
+        {"tensor_parallel_size": 1, "trainer_gpus": 1} if ray_cluster.device == "cuda" else {"tensor_parallel_size": 2}
+    )
+
+
+@pytest.fixture
+def trained(run_flow: Any, way: str, sizes: dict[str, int]) -> Any:
+    """What makes the flow run in the test itself."""
+    return lambda: run_flow("rlhf", executor="ray-v2", way=way, **sizes)
+
+
+def tokens_of(answers: list[dict[str, Any]]) -> list[list[int]]:
+    """Return the tokens of each answer."""
+    return [one["token_ids"] for one in answers]
+
+
+@on_every_way
+class TestRlhf:
+    """One trainer and its engines for each way serve every test."""
+
+    def test_same_tokens_as_a_fresh_engine(self, trained: Any) -> None:
+        """After each round every engine answers as one that loaded the trainer's weights from disk, token for token."""
+        outputs = trained().outputs
+        assert len(outputs["rounds"]) == len(outputs["fresh"]) == 3
+        for one, fresh in zip(outputs["rounds"], outputs["fresh"], strict=True):
+            assert [tokens_of(answers) for answers in one["engines"]] == [tokens_of(fresh)] * len(one["engines"])
+
+    def test_same_logprobs_as_a_fresh_engine(self, trained: Any) -> None:
+        """And with the same log-probabilities, within the tolerance."""
+        outputs = trained().outputs
+        for one, fresh in zip(outputs["rounds"], outputs["fresh"], strict=True):
+            for answers in one["engines"]:
+                for ours, theirs in zip(answers, fresh, strict=True):
+                    assert len(ours["logprobs"]) == len(ours["token_ids"])
+                    for step, expected in zip(ours["logprobs"], theirs["logprobs"], strict=True):
+                        assert step == pytest.approx(expected, abs=LOGPROB_TOLERANCE)
+
+    def test_every_round_changes_the_answers(self, trained: Any) -> None:
+        """The comparison means something: new weights give other tokens than those of the round before."""
+        outputs = trained().outputs
+        history = [outputs["before"], *(one["engines"] for one in outputs["rounds"])]
+        for earlier, later in pairwise(history):
+            for old, new in zip(earlier, later, strict=True):
+                assert tokens_of(old) != tokens_of(new)
+
+    def test_the_trainer_learns(self, trained: Any) -> None:
+        """The steps are real: within each round the loss of every trainer falls."""
+        for one in trained().outputs["rounds"]:
+            for losses in one["losses"]:
+                assert losses[-1] < losses[0]
+
+    def test_runs_on_ray(self, trained: Any, sizes: dict[str, int]) -> None:
+        """Trainers and ranks are live Ray actors on the cluster's nodes, and let go of their GPUs."""
+        evidence = trained().evidence
+        actors = {actor["actor_id"]: actor for actor in evidence["actors"]}
+        everybody = [*evidence["workers"], *evidence["trainers"]]
+        ranks = sizes.get("engines", 1) * sizes.get("tensor_parallel_size", 1)
+        assert [worker["rank"] for worker in evidence["workers"]] == list(range(ranks))
+        assert len({one["actor_id"] for one in everybody}) == len(everybody)
+        assert all(actors[one["actor_id"]]["pid"] == one["pid"] for one in everybody)
+        assert {one["node_id"] for one in everybody} <= set(evidence["nodes"])
+        assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= ranks + sizes.get("trainer_gpus", 0)
+        assert evidence["released_after_s"] < 30
+
+    def test_who_shares_a_gpu(self, trained: Any, way: str) -> None:
+        """With colocation each trainer is on the GPU of its engine; otherwise on none that an engine's rank has."""
+        evidence = trained().evidence
+        engines = [(worker["node_id"], gpu) for worker in evidence["workers"] for gpu in worker["gpu_ids"]]
+        trainers = [(one["node_id"], gpu) for one in evidence["trainers"] for gpu in one["gpu_ids"]]
+        assert len(set(engines)) == len(engines) == len(evidence["workers"])
+        if way == "colocate":
+            assert trainers == engines
+        else:
+            assert not set(trainers) & set(engines)

@@ -1,0 +1,1 @@
+"""The workarounds of known gaps, tried."""

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_raycompat.flows.rlhf import parameters, parse_arguments
+
+MODEL = ["--model", "/models/tiny"]
+
+
+def test_what_tells_one_run_from_another() -> None:
+    read = parse_arguments([*MODEL, "--way", "colocate", "--engines", "2"])
+    assert parameters(read) == {
+        "executor": "ray-v2",
+        "tensor_parallel_size": 1,
+        "pipeline_parallel_size": 1,
+        "way": "colocate",
+        "engines": 2,
+        "trainer_gpus": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--tensor-parallel-size", "2"],
+        ["--device", "cuda", "--trainer-gpus", "1"],
+        ["--device", "cuda", "--way", "colocate"],
+        ["--way", "weight-transfer", "--pipeline-parallel-size", "2"],
+    ],
+)
+def test_what_can_be_asked_for(words: list[str]) -> None:
+    parse_arguments([*MODEL, *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--way", "colocate", "--tensor-parallel-size", "2"],
+            "--way colocate is for engines of one rank, and the trainer has no GPU alone: it shares theirs",
+        ),
+        (
+            ["--way", "colocate", "--trainer-gpus", "1"],
+            "--way colocate is for engines of one rank, and the trainer has no GPU alone: it shares theirs",
+        ),
+        (["--engines", "2"], "--engines above 1 needs --way colocate"),
+        (
+            ["--way", "rpc", "--device", "cuda"],
+            "--way rpc on cuda needs --trainer-gpus 1: NCCL takes one rank for each GPU",
+        ),
+    ],
+)
+def test_what_cannot(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        parse_arguments([*MODEL, *words])
+    assert raised.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
