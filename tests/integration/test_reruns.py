@@ -65,6 +65,19 @@ def test_every_attempt_is_kept(
         assert first.reason == "error in phase 'start': RuntimeError: attempt 2 failed"
 
 
+def test_a_control_that_failed_is_run_again(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    with_flows: Callable[[Mapping[str, str]], list[str]],
+) -> None:
+    options = with_flows({"sometimes": SOMETIMES.format(folder=str(pytester.path), failures=1)})
+    pytester.makepyfile("def test_control(run_flow): run_flow.control('corp_flows.sometimes')")
+    run_pytest("--reruns=1", "--raycompat-report=r.json", *options).assert_outcomes(passed=1)
+    (record,) = read_report(pytester.path / "r.json").results
+    assert (record.verdict, [attempt.verdict for attempt in record.attempts]) == ("passed", ["control-failed"])
+    assert (pytester.path / "counter").read_text() == "2"
+
+
 def test_what_was_broken_before_is_not_run_again(
     pytester: pytest.Pytester,
     run_pytest: Callable[..., pytest.RunResult],

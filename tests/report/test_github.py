@@ -8,7 +8,7 @@ import pytest
 from pytest_raycompat.report.document import BaselineRecord
 from pytest_raycompat.report.github import Annotation, append_summary, commands
 from pytest_raycompat.report.markdown import LIMIT, cell, code, render
-from tests.making import make_record, make_report
+from tests.making import make_gap, make_record, make_report
 
 WORKSPACE = {"GITHUB_WORKSPACE": "/work/repo"}
 
@@ -94,6 +94,12 @@ def test_untested_is_never_green() -> None:
     assert render([make_report(make_record("a", "untested"))]).startswith("### ⚪ ")
     assert render([make_report()]).startswith("### ⚪ ")
     assert render([make_report(make_record("a"))]).startswith("### ✅ ")
+
+
+def test_markdown_lists_the_gaps_that_were_met() -> None:
+    gap = make_gap("a-gap", shown=2, changed=1, workaround="works")
+    text = render([make_report(make_record("a", "gap-changed", gap="a-gap"), gaps=(gap,))])
+    assert "\n\n- `gap a-gap: shown in 2 of 3 tests; workaround: works`\n" in text
 
 
 def test_markdown_fits() -> None:

@@ -13,8 +13,8 @@ import pytest
 from pytest_raycompat.compare.comparison import compare
 from pytest_raycompat.records import ExceptionRecord
 from pytest_raycompat.report import page as pages
-from pytest_raycompat.report.document import AttemptRecord, ControlRecord, Report
-from tests.making import make_record, make_report
+from pytest_raycompat.report.document import AttemptRecord, ControlRecord, Report, WorkaroundRecord
+from tests.making import make_gap, make_record, make_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
@@ -62,6 +62,7 @@ def sample(ray: str = "2.60.0", *, old: bool = False) -> Report:
             gap="some-gap" if old else None,
             exception=ROOT,
             chain=(ROOT,),
+            workarounds=(WorkaroundRecord(gap="some-gap", works=False, exception=ROOT),),
             control=ControlRecord(parameters={"executor": "mp"}, outcome="ok", timings={"total": 2.0}),
             reproduce="raycompat run serve -- --executor ray-v1",
             log_excerpt="ERROR <script>alert(2)</script>",
@@ -73,7 +74,8 @@ def sample(ray: str = "2.60.0", *, old: bool = False) -> Report:
     ]
     if not old:
         records.append(make_record(MALICIOUS, "crashed", reason="</script><svg onload=alert(3)>"))
-    return make_report(*records, ray=ray)
+    gap = make_gap("some-gap", title="A <b>gap</b> " + "of-many-words-" * 12, changed=1, workaround="does not work")
+    return make_report(*records, ray=ray, gaps=(gap,))
 
 
 def wait_for(page: Any, count: int) -> None:
@@ -202,6 +204,7 @@ def test_details_are_shown_as_text_and_by_the_keyboard(browser: Browser) -> None
         "raycompat run serve -- --executor ray-v1",
         "(in EngineCore pid=71)",
         "ERROR <script>alert(2)</script>",
+        "some-gap: does not work: KeyError: <b>'GPU'</b>",
         "Control, the same without Ray",
         "c.py:3",
     ):
