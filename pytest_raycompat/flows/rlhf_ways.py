@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from pytest_raycompat.flows.rlhf_places import DirectClient, RayPeer, together
@@ -65,6 +66,27 @@ class WeightTransfer:
         together([self._trainer.call("transfer")])
 
 
+class NotColocated(Exception):
+    """Ray gave a trainer another GPU than the engine in the same bundle of a placement group."""
+
+
+def check_places(workers: Sequence[Mapping[str, Any]], trainers: Sequence[Mapping[str, Any]]) -> None:
+    """See to it that each trainer has the GPU of the engine beside it, and no engine that of another.
+
+    Args:
+        workers: where the rank of each engine is.
+        trainers: where each trainer is, in the same order.
+
+    Raises:
+        NotColocated: it is otherwise; lists who has which GPU.
+    """
+    ours, theirs = ([(one["node_id"], *one["gpu_ids"]) for one in some] for some in (workers, trainers))
+    if ours != theirs or len(set(ours)) < len(ours):
+        pairs = zip(workers, trainers, strict=True)
+        has = [f"bundle {index}: engine {a['gpu_ids']}, trainer {b['gpu_ids']}" for index, (a, b) in enumerate(pairs)]
+        raise NotColocated(f"engines and trainers in one bundle do not share its GPU; {'; '.join(has)}")
+
+
 class Colocate:
     """Trainers and engines share GPUs, and the weights stay where they are: the engine maps the trainer's memory.
 
@@ -75,8 +97,11 @@ class Colocate:
         self._setup = setup
 
     def connect(self) -> None:
-        """Make several trainers one: they average their gradients from here on."""
+        """Check who shares a GPU, and make several trainers one: they average their gradients from here on."""
         trainers = self._setup.trainers
+        if isinstance(trainers[0], RayPeer):
+            workers = [one["workers"][0] for one in self._setup.on_engines("evidence")]
+            check_places(workers, self._setup.on_trainers("whereabouts"))
         if len(trainers) > 1:
             [meeting] = together([trainers[0].call("rendezvous")])
             together([one.call("join", *meeting, rank, len(trainers)) for rank, one in enumerate(trainers)])

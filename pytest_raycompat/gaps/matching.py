@@ -39,7 +39,7 @@ def applies(
     Args:
         gap: the gap.
         flow: the name of the flow.
-        parameters: the flow's parameters; ``executor`` is the one that a condition may name.
+        parameters: the flow's parameters; a gap may name any of them, ``executor`` by a condition of its own.
         environment: the environment under test.
         device: what the flow runs on, ``cpu`` or ``cuda``.
         head_gpus: the GPUs of the head node of its cluster; None without Ray.

@@ -20,7 +20,7 @@ from pytest_raycompat.processes.ownership import MARK_VARIABLE, SHARED_MEMORY, e
 GRACE_S = 10.0
 """How long a child may take to end by itself once asked, in seconds."""
 LIMIT_S = 20.0
-GUARDIAN_LIMIT_S = 20.0
+GUARDIAN_LIMIT_S = 60.0
 
 
 class Children:

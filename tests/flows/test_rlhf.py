@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pytest_raycompat.flows.rlhf import parameters, parse_arguments
+from pytest_raycompat.flows.rlhf_ways import NotColocated, check_places
 
 MODEL = ["--model", "/models/tiny"]
 
@@ -55,3 +58,35 @@ def test_what_cannot(words: list[str], message: str, capsys: pytest.CaptureFixtu
         parse_arguments([*MODEL, *words])
     assert raised.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def at(*gpus: str, node: str = "a") -> list[dict[str, Any]]:
+    return [{"node_id": node, "gpu_ids": [gpu]} for gpu in gpus]
+
+
+def test_each_trainer_beside_its_engine() -> None:
+    check_places(at("0", "1"), at("0", "1"))
+    check_places([*at("0"), *at("0", node="b")], [*at("0"), *at("0", node="b")])
+
+
+@pytest.mark.parametrize(
+    ("workers", "trainers"),
+    [
+        (at("1", "1"), at("0", "0")),
+        (at("0", "0"), at("0", "0")),
+        (at("0", "1"), at("1", "0")),
+        (at("0"), at("0", node="b")),
+    ],
+)
+def test_who_is_not_beside_its_engine(workers: list[dict[str, Any]], trainers: list[dict[str, Any]]) -> None:
+    with pytest.raises(NotColocated):
+        check_places(workers, trainers)
+
+
+def test_it_says_who_has_which_gpu() -> None:
+    with pytest.raises(NotColocated) as raised:
+        check_places(at("1", "1"), at("0", "0"))
+    assert str(raised.value) == (
+        "engines and trainers in one bundle do not share its GPU; "
+        "bundle 0: engine ['1'], trainer ['0']; bundle 1: engine ['1'], trainer ['0']"
+    )

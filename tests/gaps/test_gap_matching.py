@@ -96,6 +96,14 @@ def test_a_condition_on_a_missing_package_does_not_hold(when: Conditions) -> Non
     assert holds(when, environment=bare) is False
 
 
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [({"way": "colocate", "engines": 2}, True), ({"way": "colocate"}, False), ({"way": "rpc", "engines": 2}, False)],
+)
+def test_a_gap_may_name_parameters_of_its_flow(parameters: dict[str, Any], expected: bool) -> None:
+    assert holds(Conditions(parameters={"way": "colocate", "engines": 2}), parameters=parameters) is expected
+
+
 def test_a_version_that_cannot_be_compared_is_an_error() -> None:
     fork = Environment(executable="/usr/bin/python3", python="3.11.7", platform="Linux", ray="corp-2.35")
     with pytest.raises(ValueError, match=r"^'corp-2\.35' is not a PEP 440 version$"):
@@ -146,14 +154,6 @@ def test_a_condition_on_nodes_is_a_least_number(nodes: int, expected: bool) -> N
 @pytest.mark.parametrize(("head_gpus", "expected"), [(None, False), (0, True), (1, False)])
 def test_a_condition_on_the_head_is_an_exact_number(head_gpus: int | None, expected: bool) -> None:
     assert holds(Conditions(head_gpus=0), head_gpus=head_gpus) is expected
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [({"size": 2, "entry": "serve"}, True), ({"size": 2}, False), ({"size": 1, "entry": "serve"}, False), ({}, False)],
-)
-def test_a_condition_on_parameters_is_on_each_of_them(given: dict[str, Any], expected: bool) -> None:
-    assert holds(Conditions(parameters={"size": 2, "entry": "serve"}), parameters=given) is expected
 
 
 def test_capabilities_do_not_matter_to_a_gap_without_them() -> None:
