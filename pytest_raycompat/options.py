@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ GAPS_MODE_HELP = (
     "tests for which a known gap applies: run them and expect it (default: run), skip them, or run only them, "
     "as if there were no gaps"
 )
-REPORT_HELP = "write a report to this path, whose suffix is .json; may be given more than once"
+REPORT_HELP = "write a report to this path, whose suffix is .json, .md or .html; may be given more than once"
+BASELINE_HELP = "a JSON report to compare with: the run fails on what got worse, not on what was already broken"
 DEADLINE_HELP = "seconds after which a flow is ended (default: 600)"
 
 # option, what stands for its value, help; the ini twin is named as the option, with underscores
@@ -36,6 +38,7 @@ PATHS = (
     ("--raycompat-gaps", "PATH", GAPS_HELP),
     ("--raycompat-report", "PATH", REPORT_HELP),
 )
+FILES = (("--raycompat-baseline", "PATH", BASELINE_HELP),)
 
 
 def name_of(option: str) -> str:
@@ -43,7 +46,7 @@ def name_of(option: str) -> str:
     return option[2:].replace("-", "_")
 
 
-NAMES = tuple(name_of(option) for option, _, _ in (*TEXTS, *PATHS))
+NAMES = tuple(name_of(option) for option, _, _ in (*TEXTS, *PATHS, *FILES))
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -55,6 +58,9 @@ def add_options(parser: pytest.Parser) -> None:
     for option, metavar, help_text in PATHS:
         group.addoption(option, dest=name_of(option), metavar=metavar, default=None, action="append", help=help_text)
         parser.addini(name_of(option), help_text, type="paths", default=[])
+    for option, metavar, help_text in FILES:
+        group.addoption(option, dest=name_of(option), metavar=metavar, default=None, help=help_text)
+        parser.addini(name_of(option), help_text, type="string", default="")
 
 
 def any_given(config: pytest.Config) -> bool:
@@ -80,9 +86,17 @@ def read_options(config: pytest.Config) -> Settings:
             gaps=paths_of(config, "raycompat_gaps"),
             gaps_mode=text_of(config, "raycompat_gaps_mode"),
             reports=paths_of(config, "raycompat_report"),
+            baseline=file_of(config, "raycompat_baseline"),
         )
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def command_of(config: pytest.Config, identifier: str) -> str:
+    """Write the command that runs one test again, in pytest's root folder, with the options of this run."""
+    given = [f"{option}={text}" for option, _, _ in TEXTS if (text := text_of(config, name_of(option))) is not None]
+    given += [f"--raycompat-gaps={path}" for path in paths_of(config, "raycompat_gaps")]
+    return shlex.join(["pytest", identifier, *given])
 
 
 def text_of(config: pytest.Config, name: str) -> str | None:
@@ -106,3 +120,12 @@ def paths_of(config: pytest.Config, name: str) -> tuple[Path, ...]:
     if given is not None:
         return tuple(config.invocation_params.dir / path for path in given)
     return tuple(config.getini(name))
+
+
+def file_of(config: pytest.Config, name: str) -> Path | None:
+    """Read an option that names one path: from the command line relative to where pytest runs, else to the ini file."""
+    given: str | None = config.getoption(name)
+    if given is not None:
+        return config.invocation_params.dir / given
+    text: str = config.getini(name)
+    return (config.inipath.parent if config.inipath is not None else config.rootpath) / text if text else None

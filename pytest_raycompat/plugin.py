@@ -13,7 +13,7 @@ from pytest_raycompat.fixtures import make_ray_cluster as make_ray_cluster
 from pytest_raycompat.fixtures import ray_cluster as ray_cluster
 from pytest_raycompat.fixtures import run_flow as run_flow
 from pytest_raycompat.fixtures import tiny_model as tiny_model
-from pytest_raycompat.state import COLLECTOR, GAP_IDS, REQUIREMENTS, SESSION, is_worker, session_of
+from pytest_raycompat.state import COLLECTOR, GAP_IDS, REQUIREMENTS, SESSION, is_rerun, is_worker, session_of
 
 if TYPE_CHECKING:
     from pytest_raycompat.report.collector import Collector
@@ -49,10 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(Controller(config), "raycompat-controller")
     if options.any_given(config):
-        from pytest_raycompat.wiring import check_cluster, check_environment
+        from pytest_raycompat.wiring import check_baseline, check_cluster, check_environment
 
         session = session_of(config)
         check_environment(session)
+        check_baseline(session)
         if session.settings.active and not config.option.collectonly:
             check_cluster(config, session)
 
@@ -65,9 +66,13 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Take in one report, if it has a verdict."""
+        if is_worker(self._config):
+            return
         data = getattr(report, "raycompat", None)
-        if data is not None and not is_worker(self._config):
-            collector_of(self._config).add(data)
+        if data is not None:
+            collector_of(self._config).add(data, again=report.outcome == "rerun")
+        elif report.when == "???" and COLLECTOR in self._config.stash:  # xdist's, for a test that took its worker along
+            collector_of(self._config).lose(report.nodeid, str(report.longrepr))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -91,6 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items.clear()  # a worker, whose controller says what is wrong
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist tells its controller that this worker has collected
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which tests are to have a verdict."""
     if session.config.option.collectonly:
@@ -126,8 +132,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose needs are not met, with one reason that names them all, or that gaps leave out."""
     if not is_ours(item):
         return
-    from pytest_raycompat.wiring import skip_by_gaps, skip_unless_met
+    from pytest_raycompat.wiring import forget_attempt, skip_by_gaps, skip_unless_met
 
+    if is_rerun(item):
+        forget_attempt(item)
     skip_unless_met(item, item.stash.get(REQUIREMENTS, []))
     skip_by_gaps(item)
 
@@ -139,7 +147,7 @@ def pytest_runtest_makereport(
     """Turn what happened into a verdict."""
     report = yield
     if is_ours(item):
-        from pytest_raycompat.wiring import judge_test
+        from pytest_raycompat.verdict import judge_test
 
         judge_test(item, call, report, item.stash.get(GAP_IDS, []))
     return report
@@ -150,14 +158,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config = session.config
     if is_worker(config) or config.option.collectonly:
         return
-    if COLLECTOR in config.stash or (SESSION in config.stash and config.stash[SESSION].settings.reports):
-        collector_of(config).write(finished=exitstatus != pytest.ExitCode.INTERRUPTED)
+    if COLLECTOR not in config.stash and not (SESSION in config.stash and config.stash[SESSION].settings.reports):
+        return
+    from pytest_raycompat.report.publishing import publish
+
+    session.exitstatus = publish(collector_of(config), session_of(config), config, exitstatus)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the verdict table, and what is behind every verdict that is not ``passed``."""
     if COLLECTOR in config.stash:
-        from pytest_raycompat.wiring import print_summary
+        from pytest_raycompat.report.publishing import print_summary
 
         print_summary(terminalreporter, config.stash[COLLECTOR], session_of(config))
 

@@ -33,6 +33,10 @@ RED: frozenset[str] = frozenset(
 """Verdicts that fail the run."""
 
 
+GapsMode = Literal["run", "skip", "only"]
+"""What is done about tests for which a known gap applies."""
+
+
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """The environment under test, read from its installed distributions without importing them.
 
@@ -106,5 +110,7 @@ class FlowResult(msgspec.Struct, frozen=True, kw_only=True):
     reproduce: str = ""
     """One command that runs the same without pytest."""
     logs: tuple[str, ...] = ()
+    setting: str = ""
+    """What it ran with beyond its parameters: the nodes that it asked for, variables of its process."""
     workaround: str | None = None
     """The gap whose workaround was applied to this run; such a run shows whether it works."""

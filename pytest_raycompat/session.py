@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pytest_raycompat.capabilities import Capabilities, ask, names_of
 from pytest_raycompat.cluster.authentication import Shown, variables_for, write_token
@@ -23,6 +23,9 @@ from pytest_raycompat.models.tiny import write_tiny_model
 from pytest_raycompat.processes.children import Children
 from pytest_raycompat.records import Environment, FlowResult
 from pytest_raycompat.settings import Settings
+
+if TYPE_CHECKING:
+    from pytest_raycompat.compare.baseline import Baseline
 
 
 class Session:
@@ -53,6 +56,19 @@ class Session:
     def environment(self) -> Environment:
         """The environment under test."""
         return examine(self.settings.python)
+
+    @cached_property
+    def baseline(self) -> Baseline | None:
+        """What the run is compared with, if anything.
+
+        Raises:
+            ReportError: it cannot be compared with.
+        """
+        if self.settings.baseline is None:
+            return None
+        from pytest_raycompat.compare.baseline import Baseline
+
+        return Baseline.read(self.settings.baseline, self.environment, self.device, self.settings.gaps_mode)
 
     @cached_property
     def visible_gpus(self) -> tuple[Gpu, ...]:

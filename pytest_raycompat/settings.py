@@ -9,10 +9,11 @@ from typing import Literal, cast
 
 from pytest_raycompat.cluster.spec import ClusterSpec, parse_cluster_spec
 from pytest_raycompat.environment import EnvironmentProblem, find_interpreter
+from pytest_raycompat.records import GapsMode
+from pytest_raycompat.report.formats import check_format
 
 Device = Literal["cpu", "cuda"]
 DEVICES = ("auto", "cuda", "cpu")
-GapsMode = Literal["run", "skip", "only"]
 GAPS_MODES = ("run", "skip", "only")
 FOLDER = Path(".raycompat")
 DEFAULT_DEADLINE_S = 600.0
@@ -37,6 +38,8 @@ class Settings:
     """``.raycompat`` of the root folder: the default report, logs, and what an environment keeps between runs."""
     gaps_mode: GapsMode = "run"
     """What is done about tests for which a known gap applies."""
+    baseline: Path | None = None
+    """The report that the run is compared with."""
 
     @property
     def active(self) -> bool:
@@ -55,6 +58,7 @@ class Settings:
         gaps: tuple[Path, ...] = (),
         gaps_mode: str | None = None,
         reports: tuple[Path, ...] = (),
+        baseline: Path | None = None,
     ) -> Settings:
         """Check the texts of the options; None is an option that was not given.
 
@@ -71,6 +75,7 @@ class Settings:
             gaps=gaps,
             gaps_mode=read_gaps_mode("run" if gaps_mode is None else gaps_mode),
             reports=read_reports(reports) or ((folder / "report.json",) if spec.kind != "off" else ()),
+            baseline=baseline,
             deadline_s=DEFAULT_DEADLINE_S if deadline is None else read_deadline(deadline),
             folder=folder,
         )
@@ -109,15 +114,10 @@ def read_gaps_mode(text: str) -> GapsMode:
 def read_reports(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """Read ``--raycompat-report``."""
     for path in paths:
-        if path.suffix != ".json":
-            raise SettingsError(
-                f"--raycompat-report: {str(path)!r} has no known format: write a path that ends in .json"
-            )
-        if path.is_dir():
-            raise SettingsError(f"--raycompat-report: {str(path)!r} is a folder: write the path of a file")
-        blocking = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
-        if blocking is not None:
-            raise SettingsError(f"--raycompat-report: {str(path)!r} is below {blocking.name!r}, which is a file")
+        try:
+            check_format(path, "--raycompat-report")
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
     return paths
 
 

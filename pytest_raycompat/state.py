@@ -20,6 +20,8 @@ SESSION: pytest.StashKey[Session] = pytest.StashKey()
 COLLECTOR: pytest.StashKey[Collector] = pytest.StashKey()
 FLOWS: pytest.StashKey[list[FlowResult]] = pytest.StashKey()
 """The flows that one test ran, in order."""
+FORGIVEN: pytest.StashKey[bool] = pytest.StashKey()
+"""Whether a test is red, and was in the baseline too."""
 VERDICT: pytest.StashKey[Verdict] = pytest.StashKey()
 """The verdict on a test so far."""
 REQUIREMENTS: pytest.StashKey[list[Requirement]] = pytest.StashKey()
@@ -34,6 +36,11 @@ LEFT_OUT: pytest.StashKey[Judgement] = pytest.StashKey()
 def is_worker(config: pytest.Config) -> bool:
     """Whether this process is a worker of pytest-xdist, whose controller does the reporting."""
     return hasattr(config, "workerinput")
+
+
+def is_rerun(item: pytest.Item) -> bool:
+    """Whether this is another attempt at a test, as with pytest-rerunfailures, which counts them on the item."""
+    return bool(getattr(item, "execution_count", 1) > 1)
 
 
 def session_of(config: pytest.Config) -> Session:

@@ -1,32 +1,20 @@
-"""What the hooks do once there is something of ours to do: checking, skipping, judging, and the summary."""
+"""What the hooks do before tests run: checking options, environment and markers, and skipping."""
 
 from __future__ import annotations
 
-import datetime
-import os
-from collections.abc import Collection, Iterable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 import pytest
 
 from pytest_raycompat import distribution
-from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
-from pytest_raycompat.environment import EnvironmentProblem, describe_versions
-from pytest_raycompat.fixtures import FlowFailed, leave_out
-from pytest_raycompat.judgement import Judgement, describe_failure
-from pytest_raycompat.lease import LeaseError
+from pytest_raycompat.cluster.protocol import ClusterError
+from pytest_raycompat.environment import EnvironmentProblem
+from pytest_raycompat.fixtures import leave_out
 from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
-from pytest_raycompat.records import RED
-from pytest_raycompat.report import terminal
-from pytest_raycompat.report.collector import Collector, record_of
-from pytest_raycompat.report.document import TestRecord
-from pytest_raycompat.report.gaps import lines_of as gap_lines
-from pytest_raycompat.report.gaps import met_gaps, overdue
+from pytest_raycompat.report.document import ReportError
 from pytest_raycompat.session import Session
-from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, REQUIREMENTS, VERDICT, is_worker, session_of
+from pytest_raycompat.state import FLOWS, FORGIVEN, GAP_IDS, LEFT_OUT, REQUIREMENTS, VERDICT, is_worker, session_of
 from pytest_raycompat.versions import is_version
 
 
@@ -56,6 +44,18 @@ def check_versions(session: Session) -> None:
                 f"--raycompat-python: {name}'s version {version!r} for {session.settings.python} is not a PEP 440 "
                 "version, so nothing can be compared with it; build it as one, such as 2.35.0+corp.3"
             )
+
+
+def check_baseline(session: Session) -> None:
+    """Read the baseline, if there is one, before anything runs.
+
+    Raises:
+        pytest.UsageError: it cannot be compared with; names the option and says why.
+    """
+    try:
+        _ = session.baseline
+    except ReportError as error:
+        raise pytest.UsageError(f"--raycompat-baseline: {error}") from None
 
 
 def check_cluster(config: pytest.Config, session: Session) -> None:
@@ -142,128 +142,14 @@ def skip_by_gaps(item: pytest.Item) -> None:
     leave_out(item.stash, session.judge.choose_marked(marked, parameters_of(item), runs_flows=runs_flows))
 
 
-def judge_test(
-    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, marked: Collection[str]
-) -> None:
-    """Give ``report`` its verdict: pytest's outcome follows from it, and the record travels with it."""
-    judgement = judgement_on(item, call, report, marked)
-    if judgement is None:
-        return
-    judgement = item.config.hook.pytest_raycompat_verdict(item=item, judgement=judgement) or judgement
-    if report.when == "teardown" and item.stash.get(VERDICT, "passed") in RED:
-        return  # what went wrong before says more
-    item.stash[VERDICT] = judgement.verdict
-    flows = item.stash.get(FLOWS, [])
-    record = record_of(item.nodeid, judgement, call.duration, flows)
-    report.raycompat = msgspec.to_builtins(record)  # type: ignore[attr-defined]  # pytest passes attributes on
-    apply_verdict(report, judgement, record)
-
-
-def apply_verdict(report: pytest.TestReport, judgement: Judgement, record: TestRecord) -> None:
-    """Make pytest's outcome follow from the verdict."""
-    was_failed = report.failed
-    if judgement.verdict == "passed":
-        report.outcome, report.longrepr = "passed", None
-    elif judgement.verdict == "known-gap":
-        report.outcome = "skipped"
-        report.wasxfail = f"known gap {judgement.reason.splitlines()[0]}"
-    elif judgement.verdict in ("unsupported", "untested"):
-        if was_failed:  # a hook has replaced the verdict
-            path, line, _ = report.location
-            report.outcome, report.longrepr = "skipped", (path, (line or 0) + 1, f"Skipped: {judgement.reason}")
-    elif judgement.verdict in RED:
-        report.outcome = "failed"
-        # where no flow failed, pytest's own account of the test is the better one
-        if not was_failed or record.outcome not in (None, "ok"):
-            report.longrepr = "\n".join(
-                [
-                    f"{judgement.verdict}: {judgement.reason}",
-                    *(f"log: {shown(log)}" for log in record.logs),
-                    *([f"reproduce: {record.reproduce}"] if record.reproduce else []),
-                ]
-            )
-
-
-def judgement_on(
-    item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport, marked: Collection[str]
-) -> Judgement | None:
-    """Judge one phase of a test; None where it says nothing of its own."""
-    error = call.excinfo.value if call.excinfo is not None else None
-    if hasattr(report, "wasxfail"):
-        return Judgement("untested", "it is marked xfail; mark it known_gap(id) for a verdict")
-    if report.skipped and LEFT_OUT in item.stash:
-        return item.stash[LEFT_OUT]
-    if report.skipped:
-        return Judgement("unsupported", skip_reason(report))
-    if report.when != "call" and not isinstance(error, FlowFailed):
-        return Judgement("infra", f"{report.when}: {one_line(error)}") if error is not None else None
-    flows = item.stash.get(FLOWS, [])
-    if isinstance(error, FlowFailed):
-        if error.is_control:
-            return Judgement("control-failed", f"its control failed: {describe_failure(error.result.failure)}")
-        return session_of(item.config).judge.flow(error.result, marked)
-    if isinstance(error, ClusterError | ObserverError | LeaseError):
-        return Judgement("infra", str(error))
-    if error is None and report.failed:  # a strict xfail that passed
-        return Judgement("failed", str(report.longrepr))
-    intermittent = None
-    if error is None:
-        for flow in flows:
-            judgement = session_of(item.config).judge.flow(flow, marked)
-            if judgement.verdict != "passed":
-                return judgement
-            intermittent = intermittent or judgement.gap
-    elif flows:
-        return Judgement("failed", one_line(error))
-    judgement = session_of(item.config).judge.marked(error, marked, parameters_of(item))
-    return replace(judgement, gap=intermittent) if judgement == Judgement("passed") else judgement
-
-
 def parameters_of(item: pytest.Item) -> dict[str, Any]:
     """Return what a test is parametrised with."""
     return dict(getattr(getattr(item, "callspec", None), "params", {}))
 
 
-def skip_reason(report: pytest.TestReport) -> str:
-    """Return why a test was skipped."""
-    if isinstance(report.longrepr, tuple):
-        return report.longrepr[2].removeprefix("Skipped: ")
-    return str(report.longrepr)
-
-
-def one_line(error: BaseException | None) -> str:
-    """Name an error and the first line of its message."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-
-
-def print_summary(reporter: Any, collector: Collector, session: Session) -> None:
-    """Print the verdict table, what is behind each verdict that is not ``passed``, and where the report is."""
-    records = collector.records
-    if not records:
-        return
-    environment = session.environment
-    reporter.section(f"{describe_versions(environment)}, {session.device}", bold=True)
-    width = int(reporter.config.get_terminal_writer().fullwidth)
-    for line, markup in terminal.table(records, width):
-        reporter.write_line(line, **({markup: True} if markup else {}))
-    lines = terminal.details(records, shown)
-    if lines:
-        reporter.write_line("")
-    for line, markup in lines:
-        reporter.write_line(line, **({markup: True} if markup else {}))
-    reporter.write_line("")
-    for line, markup in gap_lines(met_gaps(session.gaps, records)):
-        reporter.write_line(line, **({markup: True} if markup else {}))
-    for note in overdue(session.gaps, datetime.date.today()):
-        reporter.write_line(f"note: {note}", yellow=True)
-    for note in session.clusters.notes if session.settings.active else ():
-        reporter.write_line(f"note: {note}", yellow=True)
-    reporter.write_line(f"verdicts: {terminal.counts(records)}")
-    for path in session.settings.reports:
-        reporter.write_line(f"report: {shown(path)}")
-
-
-def shown(path: str | Path) -> str:
-    """Write a path as a user types it: relative to where they are, if it is below."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+def forget_attempt(item: pytest.Item) -> None:
+    """Forget what an attempt at a test did, before the next one."""
+    keys: tuple[pytest.StashKey[Any], ...] = (FLOWS, VERDICT, FORGIVEN, LEFT_OUT)
+    for key in keys:
+        if key in item.stash:
+            del item.stash[key]

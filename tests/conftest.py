@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from jsonschema import Draft202012Validator
 
 from pytest_raycompat.processes.children import Children
+from pytest_raycompat.report import schema
 
-OUTSIDE = ("CI", "GITHUB_ACTIONS", "RAY_ADDRESS", "PYTHONPATH")
+OUTSIDE = ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "RAY_ADDRESS", "PYTHONPATH")
 """Variables of where the tests run that would change what they see; so would every one of pytest and pytest-xdist."""
 
 
@@ -35,13 +38,23 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-def run_pytest(pytester: pytest.Pytester, clean_environment: pytest.MonkeyPatch) -> Callable[..., pytest.RunResult]:
-    """Run pytest with the plugin as installed, in a process of its own and in the folder of ``pytester``."""
+def run_pytest(
+    pytester: pytest.Pytester, clean_environment: pytest.MonkeyPatch
+) -> Generator[Callable[..., pytest.RunResult]]:
+    """Run pytest with the plugin as installed, in a process of its own and in the folder of ``pytester``.
+
+    Every report that a test leaves there is checked against the schema.
+    """
 
     def run(*arguments: str | Path) -> pytest.RunResult:
         return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=60)
 
-    return run
+    yield run
+    validator = Draft202012Validator(json.loads(schema.PATH.read_text()))
+    for path in pytester.path.rglob("*.json"):
+        document = json.loads(path.read_text())
+        if isinstance(document, dict) and "schema_version" in document:
+            validator.validate(document)
 
 
 @pytest.fixture(scope="session")

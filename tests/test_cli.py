@@ -11,8 +11,11 @@ import pytest
 
 from pytest_raycompat import commands
 from pytest_raycompat.cli import COMMANDS, main
+from pytest_raycompat.cluster.observation import ObserverError
 from pytest_raycompat.commands import CommandError
+from pytest_raycompat.commands import run as run_command
 from pytest_raycompat.commands.run import read_parameters
+from pytest_raycompat.lease import LeaseError
 
 FLOW = """
 import argparse, sys
@@ -90,6 +93,19 @@ def test_bad_input(
     monkeypatch.chdir(tmp_path)
     assert main([*words[:2], "--raycompat-device=cpu", *words[2:]]) == 4
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [LeaseError("somebody has this machine"), ObserverError("it did not answer")])
+def test_what_hinders_a_flow_is_one_line(
+    error: Exception, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hindered(*_: object) -> None:
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_command, "run_and_judge", hindered)
+    assert main(["run", "generate", "--raycompat-device=cpu"]) == 4
+    assert capsys.readouterr().err == f"raycompat: {error}\n"
 
 
 def test_a_bad_command_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ def test_a_wrong_deadline_names_its_option(deadline: str) -> None:
 @pytest.mark.parametrize("name", ["report", "report.xml", ".json", "report.json.gz"])
 def test_a_report_of_another_format_names_its_option(tmp_path: Path, name: str) -> None:
     assert refusal(reports=(tmp_path / "a.json", tmp_path / name)) == (
-        f"--raycompat-report: '{tmp_path / name}' has no known format: write a path that ends in .json"
+        f"--raycompat-report: '{tmp_path / name}' has no known format: write a path that ends in .json, .md or .html"
     )
 
 

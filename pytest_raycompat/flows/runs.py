@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from pytest_raycompat.judgement import PlannedRun
 from pytest_raycompat.lease import hold_machine, lease_path
 from pytest_raycompat.markers import plural
 from pytest_raycompat.records import FlowResult
+from pytest_raycompat.report.terminal import write_parameters
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
@@ -43,9 +43,12 @@ class Setting:
     workaround: str | None = None
     deadline_s: float | None = None
 
-    def told(self, *, on_ray: bool) -> str:
-        """Tell what of it makes a run another one than with other settings."""
-        return f"{self.shape if on_ray else None} {sorted(self.variables.items())} {self.workaround}"
+    def written(self, *, on_ray: bool) -> str:
+        """Write what of it makes a run another one than with other settings: ``nodes=0+1+1 VARIABLE=value``."""
+        words = [f"{name}={value}" for name, value in sorted(self.variables.items())]
+        if self.shape is not None and on_ray:
+            words.insert(0, f"nodes={self.shape.written.removeprefix('local:')}")
+        return " ".join([*words, *(["workaround"] if self.workaround is not None else [])])
 
 
 PLAIN = Setting()
@@ -100,8 +103,9 @@ class FlowRuns:
         setting: Setting = PLAIN,
         *,
         fresh: bool = False,
+        retry: bool = False,
     ) -> FlowResult:
-        """Run a flow on the cluster, or return what it gave before with the same parameters, unless it is to be fresh.
+        """Run a flow on the cluster, or return what it gave before with the same parameters and setting.
 
         A failure that no gap explains is followed by its control, the same work without Ray.
 
@@ -110,6 +114,7 @@ class FlowRuns:
             parameters: become its command line.
             setting: what it runs with otherwise.
             fresh: run it even if its result is known.
+            retry: run it, and its control, even if the result is known, where that is a failure.
 
         Raises:
             NeedsNotMet: it needs what is not there.
@@ -119,13 +124,15 @@ class FlowRuns:
         flow = find_flow(name)
         parameters = self._completed(flow, parameters)
         on_ray = flow.on_ray(parameters)
-        key = f"{flow.name} {sorted(parameters.items())} {setting.told(on_ray=on_ray)}"
-        if key in self._results and not fresh:
-            return self._results[key]
-        setting = dataclasses.replace(setting, shape=shape_for(self._session, flow, parameters, setting.shape))
-        self._title = " ".join([flow.name, *(f"{name}={value}" for name, value in parameters.items())])
+        written = setting.written(on_ray=on_ray)
+        key = f"{flow.name} {sorted(parameters.items())} {written}"
+        held = self._results.get(key)
+        if held is not None and not fresh and not (retry and held.failure is not None):
+            return held
+        shape = shape_for(self._session, flow, parameters, setting.shape)
+        self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
         with self._machine(flow, on_ray=on_ray):
-            cluster = self._prepared_cluster(parameters, setting.shape) if on_ray else None
+            cluster = self._prepared_cluster(parameters, shape) if on_ray else None
             result = self._run_once(flow, parameters, cluster, setting)
             if cluster is not None:
                 self._session.clusters.completed(cluster)
@@ -133,7 +140,7 @@ class FlowRuns:
                 self._session.clusters.distrust(cluster)
         unexplained = result.failure is not None and not self._session.judge.applicable(result)
         if on_ray and not flow.always_on_ray and unexplained:
-            result = self._with_control(result, name, parameters, setting)
+            result = self._with_control(result, name, parameters, setting, retry=retry)
         self._results[key] = result
         return result
 
@@ -157,7 +164,9 @@ class FlowRuns:
             return {"executor": default, **parameters}
         return parameters
 
-    def run_control(self, name: str, parameters: Mapping[str, Any], setting: Setting = PLAIN) -> FlowResult:
+    def run_control(
+        self, name: str, parameters: Mapping[str, Any], setting: Setting = PLAIN, *, retry: bool = False
+    ) -> FlowResult:
         """Run the same work without Ray: vLLM's ``mp`` executor, or ``uni`` for one rank.
 
         Raises:
@@ -167,7 +176,8 @@ class FlowRuns:
         if control is not None:
             name, parameters = control, {key: value for key, value in parameters.items() if key in ENGINE_SIZES}
         executor = "mp" if proof.ranks(parameters) > 1 else "uni"
-        return self.run(name, {**parameters, "executor": executor}, Setting(deadline_s=setting.deadline_s))
+        setting = Setting(deadline_s=setting.deadline_s)
+        return self.run(name, {**parameters, "executor": executor}, setting, retry=retry)
 
     @contextlib.contextmanager
     def _machine(self, flow: Flow, *, on_ray: bool) -> Iterator[None]:
@@ -179,10 +189,10 @@ class FlowRuns:
             yield
 
     def _with_control(
-        self, result: FlowResult, name: str, parameters: Mapping[str, Any], setting: Setting
+        self, result: FlowResult, name: str, parameters: Mapping[str, Any], setting: Setting, *, retry: bool
     ) -> FlowResult:
         try:
-            control = self.run_control(name, parameters, setting)
+            control = self.run_control(name, parameters, setting, retry=retry)
         except NeedsNotMet:  # a control needs GPUs of this machine, which a cluster elsewhere does not
             return result
         return msgspec.structs.replace(result, control=control)
@@ -204,7 +214,9 @@ class FlowRuns:
             )
         finally:
             self._display.clear()
-        result = msgspec.structs.replace(result, workaround=setting.workaround)
+        result = msgspec.structs.replace(
+            result, workaround=setting.workaround, setting=setting.written(on_ray=cluster is not None)
+        )
         self._finished(result)
         return result
 
@@ -222,7 +234,8 @@ class FlowRuns:
     ) -> str:
         written = None
         if cluster is not None:
-            written = setting.shape.written if setting.shape is not None else self._session.clusters.written
+            own = self._session.clusters.shape is not None
+            written = setting.shape.written if setting.shape is not None and own else self._session.clusters.written
         return reproduction(
             flow,
             parameters,

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.state import is_worker
+from pytest_raycompat.report.terminal import shortened
+from pytest_raycompat.state import COLLECTOR, is_worker
 
 WORTH_SAYING_S = 2.0
 """How long a phase must have been going on to get a line of its own, where lines cannot be rewritten, in seconds."""
@@ -27,6 +28,7 @@ class Progress:
         self._said: tuple[str, str] | None = None
         self._said_at = 0.0
         self._rewriting = False
+        self._began = time.monotonic()
 
     @cached_property
     def _reporter(self) -> Any:
@@ -47,15 +49,29 @@ class Progress:
         if not in_place and (seconds < WORTH_SAYING_S if new else time.monotonic() - self._said_at < REPEAT_S):
             return
         self._said, self._said_at = (title, phase), time.monotonic()
-        line = f"  {title}: {phase} {seconds:.0f} s, deadline in {left:.0f} s"
+        line = self._line(title, f": {phase} {seconds:.0f} s, deadline in {left:.0f} s{self._so_far()}")
         with self._uncaptured():
             if not self._rewriting:
                 self._reporter.ensure_newline()
             if in_place:
-                self._reporter.rewrite(line[: self._config.get_terminal_writer().fullwidth - 2], erase=True)
+                self._reporter.rewrite(line, erase=True)
                 self._rewriting = True
             else:
                 self._reporter.write_line(line)
+
+    def _so_far(self) -> str:
+        """Say how much of the run is done, and how long it has been going on."""
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        collector = self._config.stash.get(COLLECTOR, None)
+        if collector is None:
+            return f" ({minutes}:{seconds:02})"
+        done, expected, red = collector.progress
+        return f" ({done}/{expected} done, {f'{red} red, ' if red else ''}{minutes}:{seconds:02})"
+
+    def _line(self, title: str, rest: str) -> str:
+        """Fit a line into the terminal: the title gives way, and what changes stays."""
+        room = max(12, self._config.get_terminal_writer().fullwidth - 4 - len(rest))
+        return f"  {shortened(title, room)}{rest}"
 
     def clear(self) -> None:
         """Take the line away: the flow is over, and pytest goes on writing."""

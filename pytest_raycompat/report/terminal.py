@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_raycompat.records import GREEN, RED, Verdict
 from pytest_raycompat.report.document import TestRecord
@@ -36,6 +37,7 @@ class Row:
     tests: int
     seconds: float
     gap: str
+    flaky: int = 0
 
 
 def color_of(verdict: Verdict) -> str:
@@ -49,8 +51,13 @@ def color_of(verdict: Verdict) -> str:
 
 def describe_parameters(record: TestRecord) -> str:
     """Write parameters in a few characters: ``ray-v2 TP=2``; sizes of 1 go without saying."""
+    return " ".join(filter(None, [write_parameters(record.parameters), record.setting]))
+
+
+def write_parameters(parameters: Mapping[str, Any]) -> str:
+    """Write parameters in a few characters."""
     words = []
-    for name, value in record.parameters.items():
+    for name, value in parameters.items():
         if name == "executor":
             words.append(str(value))
         elif not (name in SHORT_NAMES and value == 1):
@@ -86,6 +93,7 @@ def rows_of(records: Iterable[TestRecord]) -> list[Row]:
                 len(members),
                 seconds or sum(m.seconds for m in members),
                 worst.gap or "",
+                sum(member.flaky for member in members),
             )
         )
     return rows
@@ -109,16 +117,20 @@ def table(records: Sequence[TestRecord], width: int) -> list[tuple[str, str]]:
             f"{shortened(row.name, names):<{names}}  {shortened(row.parameters, parameters):<{parameters}}  "
             f"{row.verdict:<15}  {row.tests:>5}  {row.seconds:>8.1f}"
         )
-        if row.gap and width - len(line) > len(row.gap) + 2:
-            line += f"  {row.gap}"
+        for note in (f"{row.flaky} flaky" if row.flaky else "", row.gap):
+            if note and width - len(line) > len(note) + 2:
+                line += f"  {note}"
         lines.append((line, color_of(row.verdict)))
     return lines
 
 
 def counts(records: Iterable[TestRecord]) -> str:
     """Count the verdicts: ``10 passed, 2 known-gap``."""
+    records = list(records)
     found = [record.verdict for record in records]
-    return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in reversed(ORDER) if verdict in found)
+    said = [f"{found.count(verdict)} {verdict}" for verdict in reversed(ORDER) if verdict in found]
+    flaky = sum(record.flaky for record in records)
+    return ", ".join(said) + (f" ({flaky} flaky)" if flaky else "")
 
 
 def details(records: Sequence[TestRecord], shown: Callable[[str], str] = str) -> list[tuple[str, str]]:
@@ -126,6 +138,8 @@ def details(records: Sequence[TestRecord], shown: Callable[[str], str] = str) ->
     lines: list[tuple[str, str]] = []
     said: set[str] = set()
     for record in sorted(records, key=lambda one: ORDER.index(one.verdict)):
+        if record.flaky:
+            lines += attempts(record)
         if record.verdict == "passed" or not record.reason:
             continue
         text = f"{record.verdict}: {record.reason}"
@@ -139,3 +153,13 @@ def details(records: Sequence[TestRecord], shown: Callable[[str], str] = str) ->
             if record.reproduce:
                 lines.append((f"  reproduce: {record.reproduce}", ""))
     return lines
+
+
+def attempts(record: TestRecord) -> list[tuple[str, str]]:
+    """Say how each attempt at a flaky test ended."""
+    told = [
+        (f"  attempt {number}: {attempt.verdict}: {(attempt.reason.splitlines() or [''])[0]}", "yellow")
+        for number, attempt in enumerate(record.attempts, 1)
+    ]
+    last = (f"  attempt {len(told) + 1}: {record.verdict}", color_of(record.verdict))
+    return [(record.id, "bold"), ("  flaky: attempts ended with other verdicts", "yellow"), *told, last]

@@ -153,6 +153,23 @@ def test_where_no_gap_applies_none_is_run_alone(
     assert set(verdicts.values()) == {LEFT_OUT}
 
 
+def test_what_is_left_out_is_not_worse_than_in_a_baseline_of_the_same_mode(
+    verdicts_in: Callable[..., tuple[pytest.RunResult, dict[str, tuple[str, str]]]], pytester: pytest.Pytester
+) -> None:
+    """And with a baseline of another mode nothing can be compared."""
+    skip = ("-k", "test_marked", "--raycompat-gaps-mode=skip")
+    verdicts_in(*skip)
+    (pytester.path / "r.json").rename(pytester.path / "main.json")
+    verdicts_in(*skip, "--raycompat-baseline=main.json")[0].assert_outcomes(skipped=1)
+    result, _ = verdicts_in("-k", "test_marked", "--raycompat-baseline=main.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0].endswith(
+        "main.json: it is of Ray 2.35.0+corp.3, vLLM 0.32.0, cpu, --raycompat-gaps-mode=skip, and this run has "
+        "--raycompat-gaps-mode=run, with which a verdict means something else; take a baseline of a run with the same "
+        "mode"
+    )
+
+
 def test_the_ini_file_counts_unless_the_command_line_says_otherwise(
     verdicts_in: Callable[..., tuple[pytest.RunResult, dict[str, tuple[str, str]]]], pytester: pytest.Pytester
 ) -> None:

@@ -69,7 +69,7 @@ def test_a_path_of_another_format_is_a_usage_error(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.errlines[0] == (
         f"ERROR: --raycompat-report: '{pytester.path / 'report.xml'}' has no known format: "
-        "write a path that ends in .json"
+        "write a path that ends in .json, .md or .html"
     )
 
 
@@ -211,7 +211,11 @@ def test_a_test_that_takes_its_worker_with_it_is_in_the_report(
         """
     )
     run_pytest("--raycompat-report=r.json", "-n", "1")
-    assert set(verdicts(read_report(pytester.path / "r.json"))) == {"test_dies", "test_works"}
+    found = verdicts(read_report(pytester.path / "r.json"))
+    assert found["test_works"] == ("passed", "")
+    verdict, reason = found["test_dies"]
+    assert verdict == "infra"
+    assert reason.startswith("worker 'gw0' crashed while running ")
 
 
 def test_a_run_that_is_cut_off_leaves_what_it_had(

@@ -11,12 +11,17 @@ import pytest
 from pytest_raycompat.records import Environment, ExceptionRecord
 from pytest_raycompat.report.document import (
     SCHEMA_VERSION,
+    AttemptRecord,
+    BaselineRecord,
     ClusterRecord,
     ControlRecord,
     DeviceRecord,
+    MachineRecord,
     Report,
     ReportError,
+    ReportSet,
     read_report,
+    read_reports,
     write_report,
 )
 from pytest_raycompat.report.document import (
@@ -39,7 +44,9 @@ FULL = Report(
         executors=("ray-v2", "mp", "uni"),
         default_executor="ray-v2",
     ),
-    device=DeviceRecord(kind="cuda", count=2, names=("NVIDIA L4", "NVIDIA L4")),
+    device=DeviceRecord(kind="cuda", count=2, names=("NVIDIA L4", "NVIDIA L4"), driver="580.1"),
+    machine=MachineRecord(cpu="AMD EPYC", cpus=8, memory_gb=31.2),
+    baseline=BaselineRecord(path="main.json", created="2026-11-21T12:00:00+01:00", vanished=("a.py::test_c",)),
     cluster=ClusterRecord(description="local cluster", option="local:1x2", owned=True, notes=("no token",)),
     git_revision="0123abc",
     results=(
@@ -61,6 +68,13 @@ FULL = Report(
             control=ControlRecord(parameters={"executor": "mp"}, outcome="ok", timings={"total": 2.0}, logs=("b.log",)),
             reproduce="raycompat run generate",
             logs=("a.log",),
+            log_excerpt="last line",
+            file="a.py",
+            line=7,
+            attempts=(AttemptRecord(verdict="passed", seconds=1.0, outcome="ok", timings={"total": 1.0}),),
+            flaky=True,
+            samples=({"total": 1.5}, {"total": 1.6}),
+            change="still-failing",
         ),
     ),
 )
@@ -93,15 +107,19 @@ def test_what_the_report_holds_for_a_test_is_stable(tmp_path: Path) -> None:
         "finished",
         "environment",
         "device",
+        "machine",
         "cluster",
         "git_revision",
+        "gaps_mode",
         "gaps",
+        "baseline",
         "results",
     ]
     assert set(document["results"][1]) >= {
         "id",
         "flow",
         "parameters",
+        "setting",
         "verdict",
         "outcome",
         "phase",
@@ -174,28 +192,80 @@ def changed(**fields: Any) -> bytes:
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 0, "1", None])
 def test_a_report_of_another_schema_is_refused(tmp_path: Path, version: Any) -> None:
     assert problem_of(tmp_path / "report.json", changed(schema_version=version, results="of another shape")) == (
-        f"schema_version is {version!r}, this version reads 1"
+        f"schema_version is {version!r}, this version of pytest-raycompat reads 1"
+        + (": it was written by pytest-raycompat 0.1.0; update" if version == 2 else "")
     )
 
 
 def test_json_that_does_not_say_its_schema_is_refused(tmp_path: Path) -> None:
-    assert problem_of(tmp_path / "report.json", b"{}") == "schema_version is None, this version reads 1"
+    assert problem_of(tmp_path / "report.json", b"{}") == (
+        "not a report of pytest-raycompat: it has no schema_version; one is written by --raycompat-report=PATH.json"
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "Input data was truncated"),
-        (b"<html>", "JSON is malformed: invalid character (byte 0)"),
-        (b"[]", "Expected `object`, got `array`"),
         (changed(results=[{"id": "a", "verdict": "green"}]), "Invalid enum value 'green' - at `$.results[0].verdict`"),
         (changed(finished="yes"), "Expected `bool`, got `str` - at `$.finished`"),
         (changed(device={"kind": "cpu"}), "Object missing required field `count` - at `$.device`"),
     ],
-    ids=["empty", "text", "another document", "another verdict", "another type", "missing"],
+    ids=["another verdict", "another type", "missing"],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
     assert problem_of(tmp_path / "report.json", content) == f"not a report of pytest-raycompat: {problem}"
+
+
+HINT = "; one is written by --raycompat-report=PATH.json"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "the file is empty; a report is a JSON object"),
+        (b"<?xml version='1.0'?><testsuites/>", "not JSON but XML or HTML; give the .json report"),
+        (
+            b'{"pytest_version": "9", "$report_type": "SessionStart"}\n{"$report_type": "x"}\n',
+            "not JSON but JSON lines, as pytest-reportlog writes; a report is one JSON object",
+        ),
+        (b"verdicts: 1 passed", "not JSON: JSON is malformed: invalid character (byte 0)"),
+        (
+            changed()[:200],
+            "truncated: the JSON ends after 200 bytes in the middle of a value",
+        ),
+        (b"[]", "not a report of pytest-raycompat: it holds a JSON array, not an object" + HINT),
+        (
+            b'{"created": 1, "exitcode": 0, "summary": {}, "tests": []}',
+            "not a report of pytest-raycompat: it looks like one of pytest-json-report" + HINT,
+        ),
+        (
+            b'{"machine_info": {}, "benchmarks": []}',
+            "not a report of pytest-raycompat: it looks like one of pytest-benchmark" + HINT,
+        ),
+    ],
+    ids=["empty", "xml", "lines", "text", "truncated", "array", "pytest-json-report", "pytest-benchmark"],
+)
+def test_what_is_something_else_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
+    assert problem_of(tmp_path / "report.json", content) == problem
+
+
+def test_two_results_with_one_id_are_refused(tmp_path: Path) -> None:
+    twice = msgspec.structs.replace(FULL, results=(*FULL.results, FULL.results[0]))
+    assert problem_of(tmp_path / "report.json", msgspec.json.encode(twice)) == (
+        "results[2].id 'a.py::test_a' is that of results[0] too; a test has one result"
+    )
+    several = ReportSet(reports=(FULL, twice))
+    assert problem_of(tmp_path / "report.json", msgspec.json.encode(several)) == (
+        "reports[1].results[2].id 'a.py::test_a' is that of reports[1].results[0] too; a test has one result"
+    )
+
+
+def test_reports_of_several_environments_are_read_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_report(path, ReportSet(reports=(FULL, FULL)))
+    assert read_reports(path) == (FULL, FULL)
+    with pytest.raises(ReportError, match="it holds 2 reports, and one was expected"):
+        read_report(path)
 
 
 def test_a_report_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -107,6 +107,15 @@ def test_a_flow_with_a_workaround_says_whether_it_works() -> None:
     assert msgspec.convert(msgspec.to_builtins(record), Record) == record
 
 
+def test_a_test_is_about_the_flow_that_failed() -> None:
+    failure = Failure(outcome="error", phase="start", chain=(CAUSE,))
+    works, fails, control = flow(None), flow(None, failure), msgspec.structs.replace(flow(None), nodes=0)
+    record = record_of("t", Judgement("failed"), 1.0, [works, control, fails])
+    assert (record.outcome, record.exception) == ("error", CAUSE)
+    assert record.control is not None
+    assert record_of("t", Judgement("passed"), 1.0, [control, works]).outcome == "ok"
+
+
 @pytest.mark.parametrize(
     ("gap", "verdicts", "line", "colour"),
     [

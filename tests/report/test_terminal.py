@@ -191,5 +191,13 @@ def test_what_several_tests_share_is_said_once() -> None:
     assert [line for line, _ in details(records)] == ["a", "  failed: error in phase 'start'"]
 
 
+def test_a_flow_on_other_nodes_has_a_row_of_its_own() -> None:
+    records = [flow("passed", id="a"), flow("passed", id="b", setting="nodes=0+1+1")]
+    assert [row.parameters for row in rows_of(records)] == [
+        describe_parameters(records[0]),
+        f"{describe_parameters(records[0])} nodes=0+1+1".strip(),
+    ]
+
+
 def test_there_is_nothing_to_say_where_all_passed() -> None:
     assert details([flow("passed")]) == []
