@@ -12,7 +12,7 @@ from typing import NoReturn
 USAGE_ERROR = 4
 """As pytest's own."""
 
-COMMANDS = ("run", "gaps")
+COMMANDS = ("run", "gaps", "pack")
 """Modules of :mod:`pytest_raycompat.commands`, in the order in which ``raycompat --help`` shows them."""
 
 
