@@ -59,8 +59,10 @@ def write(arguments: argparse.Namespace) -> int:
     except (ResolverError, OSError) as error:
         raise CommandError(str(error)) from error
     print("\n".join(summary(job, made.selection)))
-    count = f"{len(made.selection.packed)} distributions, {made.size / MIB:.1f} MiB"
-    print(f"packed {count}, {made.parts} parts: {arguments.out}")
+    print(
+        f"packed {len(made.selection.packed)} distributions into {arguments.out}: {made.size / MIB:.1f} MiB, ", end=""
+    )
+    print("1 part" if made.parts == 1 else f"{made.parts} parts")
     return 0
 
 

@@ -14,7 +14,7 @@ from packaging.version import Version
 Installed = Mapping[str, str | None]
 """Normalised names of distributions and their versions. None: only the name is known, and the version is trusted."""
 
-WHEEL = re.compile(r"(?P<path>[^\[\]]+\.whl)(?P<extras>\[[^\]]*\])?")
+WHEEL = re.compile(r"(?P<path>[^\[\]@]+\.whl)(?P<extras>\[[^\]]*\])?")
 
 
 class DistributionError(ValueError):

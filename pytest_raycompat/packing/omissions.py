@@ -50,8 +50,8 @@ PATHS: Mapping[str, str] = {
 """By the path in the folder that distributions are installed into."""
 
 
-class UnknownOmission(ValueError):
-    """What is to be kept was not left out."""
+class OmissionError(ValueError):
+    """What is to be left out or kept cannot be; says why."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,17 @@ class Omissions:
         """Leave out what is recorded here and ``drop``, without ``keep``. A name with a slash is a path.
 
         Raises:
-            UnknownOmission: a name in ``keep`` is not left out anyway.
+            OmissionError: a name in ``keep`` is not left out anyway, or a path leads elsewhere.
         """
         distributions, paths = dict(DISTRIBUTIONS), dict(PATHS)
         for name in keep:
             if distributions.pop(canonicalize_name(name), None) is None and paths.pop(name.strip("/"), None) is None:
                 known = ", ".join([*DISTRIBUTIONS, *PATHS])
-                raise UnknownOmission(f"--keep: {name!r} is not left out: what is left out is {known}")
+                raise OmissionError(f"--keep: {name!r} is not left out: what is left out is {known}")
         for name in drop:
             if "/" in name:
+                if name.startswith("/") or ".." in name.split("/"):
+                    raise OmissionError(f"--drop: {name!r} is not a path such as ray/rllib")
                 paths[name.strip("/")] = "left out with --drop"
             else:
                 distributions[canonicalize_name(name)] = "left out with --drop"

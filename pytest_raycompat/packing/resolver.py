@@ -39,7 +39,7 @@ def find_uv() -> str:
     Raises:
         ResolverError: there is none.
     """
-    folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    folders = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     found = shutil.which("uv", path=folders)
     if found is None:
         raise ResolverError("uv is needed and was not found: pip install 'pytest-raycompat[pack]', or install uv")
