@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_raycompat.packing.distributions import Installed, Selection, select
 from pytest_raycompat.packing.omissions import Omissions
 from pytest_raycompat.packing.parts import Manifest, PackError, trim, write_pack
-from pytest_raycompat.packing.resolver import Host, install, resolve
+from pytest_raycompat.packing.resolver import Host, as_of, install, resolve
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def make_pack(job: Job, out: Path) -> Made:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:
         scratch, folder = Path(name), Path(name, "pack")
         folder.mkdir()
-        pins = resolve(job.requirements, job.host, job.installed, scratch, exclude_newer=job.exclude_newer)
+        limits = as_of(job.exclude_newer, job.on_host)
+        pins = resolve(job.requirements, job.host, job.installed, scratch, limits)
         selection = select(pins, job.installed, job.omissions.distributions)
         if not selection.packed:
             raise PackError("there is nothing to pack: the host has all that is required")

@@ -46,28 +46,32 @@ def find_uv() -> str:
     return found
 
 
+def as_of(day: str | None, current: Iterable[str]) -> list[str]:
+    """Tell uv to take distributions as they were on a ``day``, but for those that are ``current``."""
+    if day is None:
+        return []
+    return ["--exclude-newer", day, *(f"--exclude-newer-package={name}=false" for name in current)]
+
+
 def resolve(
-    requirements: Sequence[str], host: Host, installed: Installed, folder: Path, *, exclude_newer: str | None = None
+    requirements: Sequence[str], host: Host, preferred: Installed, folder: Path, limits: Sequence[str] = ()
 ) -> list[Pin]:
-    """Resolve ``requirements``, with the versions of ``installed`` wherever they fit.
+    """Resolve ``requirements``, with the versions that are ``preferred`` wherever they fit.
 
     Args:
         requirements: as for pip.
         host: the machine that they are for.
-        installed: what it has.
+        preferred: what is installed already.
         folder: an empty one, for files of uv's.
-        exclude_newer: a day, such as ``2026-08-01``: what is not installed is taken as it was then.
+        limits: further options of uv, such as those of :func:`as_of`.
 
     Raises:
         ResolverError: there is no environment that meets them all.
     """
     output = folder / "resolved.txt"
-    versions = {name: version.partition("+")[0] for name, version in installed.items() if version is not None}
+    versions = {name: version.partition("+")[0] for name, version in preferred.items() if version is not None}
     # uv takes what is in its output file for preferred versions
     output.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()))
-    limits = ["--exclude-newer", exclude_newer] if exclude_newer else []
-    if exclude_newer:
-        limits += [f"--exclude-newer-package={name}=false" for name in installed]
     call(
         ["pip", "compile", "--quiet", "--no-annotate", "--no-header", *host.options(), *limits, "-o", str(output), "-"],
         given=requirements,
