@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+
+if TYPE_CHECKING:
+    from pytest_raycompat.gpus import Use
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,8 @@ class Facts:
     nodes: int
     where: str
     """What was looked at, for the reason: ``local cluster of 1 node with 2 GPUs``."""
-    gpu_memory_gb: tuple[float, ...] | None = None
-    """Of each GPU, in GiB; None where that is not known."""
+    gpu_use: tuple[Use, ...] | None = None
+    """Of each GPU, without that of our own flows; None where that is not known."""
 
 
 class Requirement(Protocol):
@@ -63,11 +66,14 @@ class Gpus:
         """Compare with the GPUs of the cluster, or of the machine where there is no cluster."""
         if self.min_memory_gb is None:
             return None if facts.gpus >= self.count else f"needs {plural(self.count, 'GPU')}, found {facts.gpus}"
-        need = f"needs {plural(self.count, 'GPU')} of {self.min_memory_gb:g} GiB or more"
-        if facts.gpu_memory_gb is None:
+        need = f"needs {plural(self.count, 'GPU')} with {self.min_memory_gb:g} GiB free"
+        if facts.gpu_use is None:
             return f"{need}, found {facts.gpus} without memory of their own"
-        enough = sum(memory >= self.min_memory_gb for memory in facts.gpu_memory_gb)
-        return None if enough >= self.count else f"{need}, found {enough}"
+        enough = sum(use.free_gb >= self.min_memory_gb for use in facts.gpu_use)
+        if enough >= self.count:
+            return None
+        busy = [str(use) for use in facts.gpu_use if use.free_gb < self.min_memory_gb <= use.gpu.memory_gb]
+        return "; ".join([f"{need}, found {enough}", *busy])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pytest_raycompat.cluster.provider import ClusterProvider
 from pytest_raycompat.environment import cache_name, child_environment, describe_versions, examine, stage_package
 from pytest_raycompat.flows.runs import Display, FlowRuns
 from pytest_raycompat.gaps import Gap
-from pytest_raycompat.gpus import Gpu, installed_gpus, visible_gpus
+from pytest_raycompat.gpus import Gpu, Use, installed_gpus, read_use, visible_gpus
 from pytest_raycompat.judge import Judge
 from pytest_raycompat.markers import Facts, plural
 from pytest_raycompat.models.tiny import write_tiny_model
@@ -71,9 +71,19 @@ class Session:
         return Baseline.read(self.settings.baseline, self.environment, self.device, self.settings.gaps_mode)
 
     @cached_property
+    def _first_look(self) -> tuple[tuple[Gpu, ...], tuple[Use, ...]]:
+        gpus = visible_gpus(installed_gpus(), os.environ)
+        return gpus, read_use(gpus)
+
+    @property
     def visible_gpus(self) -> tuple[Gpu, ...]:
         """The real GPUs that this run may use."""
-        return visible_gpus(installed_gpus(), os.environ)
+        return self._first_look[0]
+
+    @property
+    def gpu_use(self) -> tuple[Use, ...]:
+        """What they were used for before anything of this run was on them."""
+        return self._first_look[1]
 
     @cached_property
     def device(self) -> Literal["cpu", "cuda"]:
@@ -174,14 +184,14 @@ class Session:
 
     def facts(self) -> Facts:
         """Tell what there is, without starting anything."""
-        memory = tuple(gpu.memory_gb for gpu in self.visible_gpus) if self.device == "cuda" else None
+        use = self.gpu_use if self.device == "cuda" else None
         ray, vllm = self.environment.ray, self.environment.vllm
         if not self.settings.active:
-            return Facts(ray, vllm, len(self.visible_gpus), 0, "this machine, no Ray cluster", memory)
+            return Facts(ray, vllm, len(self.visible_gpus), 0, "this machine, no Ray cluster", use)
         clusters = self.clusters
         if clusters.spec.kind == "address":
-            memory = None  # of machines that are not this one
-        return Facts(ray, vllm, clusters.gpus, clusters.nodes, clusters.describe(), memory)
+            use = None  # of machines that are not this one
+        return Facts(ray, vllm, clusters.gpus, clusters.nodes, clusters.describe(), use)
 
     def headline(self) -> str:
         """Say what was found, for pytest's header."""

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
+
 import pytest
 
-from pytest_raycompat.gpus import Gpu, as_text, installed_gpus, visible_gpus
+from pytest_raycompat.gpus import GIB, Gpu, as_text, installed_gpus, name_of, read_use, visible_gpus
 
 A = Gpu("0", "NVIDIA H200", 139.8, "GPU-aaaa1111-0000")
 B = Gpu("1", "NVIDIA H200", 139.8, "GPU-aaaa2222-0000")
@@ -87,3 +95,200 @@ def test_a_machine_can_be_asked_with_and_without_a_driver() -> None:
 
 def test_text_of_older_and_newer_bindings() -> None:
     assert as_text(b"NVIDIA L4") == as_text("NVIDIA L4") == "NVIDIA L4"
+
+
+class NVMLError(Exception):
+    pass
+
+
+class NVMLError_NotFound(NVMLError):
+    pass
+
+
+@dataclass
+class Process:
+    pid: int
+    usedGpuMemory: int | None
+
+
+@dataclass
+class Device:
+    """A GPU or an instance, as NVML tells of it."""
+
+    uuid: str
+    name: str
+    total: int
+    used: int = 0
+    processes: tuple[Process, ...] = ()
+    parts: Sequence[Device | None] | None = None
+    lists_processes: bool = True
+
+
+class FakeNvml(ModuleType):
+    """NVML's bindings, for GPUs that a test makes up."""
+
+    NVMLError = NVMLError
+    NVMLError_NotFound = NVMLError_NotFound
+
+    def __init__(self, *devices: Device, driver: bool = True) -> None:
+        super().__init__("pynvml")
+        self.devices = devices
+        self.driver = driver
+        self.started = 0
+
+    def nvmlInit(self) -> None:
+        if not self.driver:
+            raise NVMLError
+        self.started += 1
+
+    def nvmlShutdown(self) -> None:
+        self.started -= 1
+
+    def nvmlDeviceGetCount(self) -> int:
+        return len(self.devices)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Device:
+        return self.devices[index]
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Device:
+        parts = [part for device in self.devices for part in device.parts or () if part]
+        for device in [*self.devices, *parts]:
+            if device.uuid == uuid:
+                return device
+        raise NVMLError_NotFound
+
+    def nvmlDeviceGetUUID(self, device: Device) -> bytes:
+        return device.uuid.encode()
+
+    def nvmlDeviceGetName(self, device: Device) -> str:
+        return device.name
+
+    def nvmlDeviceGetMemoryInfo(self, device: Device) -> SimpleNamespace:
+        return SimpleNamespace(total=device.total, used=device.used, free=device.total - device.used)
+
+    def nvmlDeviceGetMigMode(self, device: Device) -> tuple[int, int]:
+        if device.name == "NVIDIA L4":
+            raise NVMLError  # has no MIG
+        return (int(device.parts is not None), 0)
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, device: Device) -> int:
+        return len(device.parts or ())
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, device: Device, index: int) -> Device:
+        part = (device.parts or ())[index]
+        if part is None:
+            raise NVMLError_NotFound
+        return part
+
+    def nvmlDeviceGetComputeRunningProcesses(self, device: Device) -> tuple[Process, ...]:
+        if not device.lists_processes:
+            raise NVMLError
+        return device.processes
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, device: Device) -> tuple[Process, ...]:
+        return device.processes[:1]  # one process may use both
+
+
+L4 = Device("GPU-l4", "NVIDIA L4", 24 * GIB)
+H200 = Device("GPU-h200", "NVIDIA H200", 140 * GIB)
+PARTS = (Device("MIG-1", "NVIDIA H200 MIG 1g", 16 * GIB), None, Device("MIG-2", "NVIDIA H200 MIG 2g", 32 * GIB))
+DIVIDED = Device("GPU-divided", "NVIDIA H200", 140 * GIB, parts=PARTS)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeNvml]:
+    def build(*devices: Device, driver: bool = True) -> FakeNvml:
+        nvml = FakeNvml(*devices, driver=driver)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        return nvml
+
+    return build
+
+
+def test_a_divided_gpu_is_its_instances(machine: Callable[..., FakeNvml]) -> None:
+    nvml = machine(L4, DIVIDED, H200)
+    assert installed_gpus() == (
+        Gpu("0", "NVIDIA L4", 24, "GPU-l4"),
+        Gpu("MIG-1", "NVIDIA H200 MIG 1g", 16, "MIG-1", ("1", "GPU-divided")),
+        Gpu("MIG-2", "NVIDIA H200 MIG 2g", 32, "MIG-2", ("1", "GPU-divided")),
+        Gpu("2", "NVIDIA H200", 140, "GPU-h200"),
+    )
+    assert nvml.started == 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "uuids"),
+    [
+        ("MIG-2,MIG-1", ["MIG-2", "MIG-1"]),
+        ("2,MIG-2", ["GPU-h200", "MIG-2"]),
+        # of a divided GPU that is named as a whole CUDA takes the first instance
+        ("1", ["MIG-1"]),
+        ("GPU-div,0", ["MIG-1", "GPU-l4"]),
+        ("1,MIG-1,0", ["MIG-1"]),
+        # an instance has no short name
+        ("MIG-", []),
+        ("MIG-3,MIG-1", []),
+        ("GPU-", []),
+    ],
+)
+def test_a_mask_of_instances(mask: str, uuids: list[str], machine: Callable[..., FakeNvml]) -> None:
+    machine(L4, DIVIDED, H200)
+    visible = visible_gpus(installed_gpus(), {"CUDA_VISIBLE_DEVICES": mask})
+    assert [gpu.uuid for gpu in visible] == uuids
+    assert [gpu.id for gpu in visible] == mask.split(",")[: len(uuids)]
+
+
+def test_who_holds_a_gpu(machine: Callable[..., FakeNvml], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_raycompat.gpus.name_of", {7: "ray::Worker", 8: "", 9: "Xorg"}.__getitem__)
+    processes = (Process(9, None), Process(8, 2 * GIB), Process(7, 60 * GIB))
+    machine(dataclasses.replace(H200, used=62 * GIB, processes=processes), L4)
+    busy, idle = read_use(installed_gpus())
+    assert (busy.free_gb, busy.used_gb) == (78, 62)
+    assert str(busy) == (
+        "GPU 0 has 78.0 of 140.0 GiB free, held by ray::Worker (pid 7, 60.0 GiB), "
+        "a process of another container (pid 8, 2.0 GiB), Xorg (pid 9)"
+    )
+    assert str(idle) == "GPU 1 has 24.0 of 24.0 GiB free, held by no process that the driver names"
+
+
+def test_the_use_of_an_instance(machine: Callable[..., FakeNvml]) -> None:
+    machine(dataclasses.replace(DIVIDED, parts=(dataclasses.replace(PARTS[0], used=GIB), PARTS[2])))
+    assert [(use.gpu.uuid, use.used_gb) for use in read_use(installed_gpus())] == [("MIG-1", 1), ("MIG-2", 0)]
+
+
+def test_a_driver_that_does_not_list_processes(machine: Callable[..., FakeNvml]) -> None:
+    machine(dataclasses.replace(H200, used=GIB, lists_processes=False))
+    assert [(use.used_gb, use.holders) for use in read_use(installed_gpus())] == [(1, ())]
+
+
+def test_a_gpu_that_is_gone(machine: Callable[..., FakeNvml]) -> None:
+    machine(H200, L4)
+    gpus = installed_gpus()
+    machine(L4)
+    assert [use.gpu.uuid for use in read_use(gpus)] == ["GPU-l4"]
+
+
+def test_no_driver(machine: Callable[..., FakeNvml]) -> None:
+    machine(H200)
+    gpus = installed_gpus()
+    machine(driver=False)
+    assert installed_gpus() == ()
+    assert read_use(gpus) == ()
+
+
+def test_the_name_of_a_process() -> None:
+    assert "python" in name_of(os.getpid()) or "pytest" in name_of(os.getpid())
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait(timeout=60)
+    assert name_of(child.pid) == ""
+
+
+def test_a_title_is_the_name() -> None:
+    code = "import time; print(flush=True); time.sleep(60)"
+    with subprocess.Popen(["ray::Worker", "-c", code], executable=sys.executable, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        try:
+            assert name_of(child.pid) == "ray::Worker"
+        finally:
+            child.kill()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.gpus import Gpu, Holder, Use
 from pytest_raycompat.markers import (
     Facts,
     Gpus,
@@ -19,13 +20,15 @@ from pytest_raycompat.markers import (
 )
 from pytest_raycompat.plugin import MARKERS
 
+L4 = Gpu("0", "NVIDIA L4", 24.0)
+A100 = Gpu("1", "NVIDIA A100", 79.6)
 FACTS = Facts(
     ray="2.35.0+corp.3",
     vllm="0.33.0.dev7",
     gpus=2,
     nodes=1,
     where="local cluster of 1 node with 2 GPUs",
-    gpu_memory_gb=(24.0, 79.6),
+    gpu_use=(Use(L4, 24.0, 0.0), Use(A100, 59.1, 20.5, (Holder(71, "VLLM::EngineCore", 20.0),))),
 )
 
 
@@ -140,9 +143,14 @@ def test_a_wrong_id_of_a_gap_is_refused(given: pytest.Mark, problem: str) -> Non
         (Gpus(2, None), None),
         (Gpus(3, None), "needs 3 GPUs, found 2"),
         (Gpus(2, 24), None),
-        (Gpus(1, 79.6), None),
-        (Gpus(2, 40), "needs 2 GPUs of 40 GiB or more, found 1"),
-        (Gpus(1, 80), "needs 1 GPU of 80 GiB or more, found 0"),
+        (Gpus(1, 59.1), None),
+        (Gpus(2, 40), "needs 2 GPUs with 40 GiB free, found 1"),
+        (Gpus(1, 80), "needs 1 GPU with 80 GiB free, found 0"),
+        (
+            Gpus(1, 79.6),
+            "needs 1 GPU with 79.6 GiB free, found 0; "
+            "GPU 1 has 59.1 of 79.6 GiB free, held by VLLM::EngineCore (pid 71, 20.0 GiB)",
+        ),
         (Nodes(1), None),
         (Nodes(2), "needs 2 Ray nodes, found 1"),
     ],
@@ -167,9 +175,9 @@ def test_what_is_not_there_does_not_meet_a_need(requirement: Any, reason: str) -
 
 
 def test_gpus_without_memory_of_their_own_do_not_meet_a_need_for_it() -> None:
-    stand_ins = dataclasses.replace(FACTS, gpu_memory_gb=None)
+    stand_ins = dataclasses.replace(FACTS, gpu_use=None)
     assert Gpus(2, None).unmet(stand_ins) is None
-    assert Gpus(1, 40).unmet(stand_ins) == "needs 1 GPU of 40 GiB or more, found 2 without memory of their own"
+    assert Gpus(1, 40).unmet(stand_ins) == "needs 1 GPU with 40 GiB free, found 2 without memory of their own"
 
 
 def test_one_reason_names_all_unmet_needs_and_what_was_looked_at() -> None:

@@ -55,7 +55,7 @@ def test_the_reason_names_all_unmet_needs_and_what_was_found(
         "needs Ray >=999, found 2.35.0+corp.3 (this machine, no Ray cluster)",
         "needs vLLM <0.33,>=0.32, found 0.33.0.dev7 (this machine, no Ray cluster)",
         "needs 1 GPU, found 0 (this machine, no Ray cluster)",
-        "needs 2 GPUs of 40.5 GiB or more, found 0 without memory of their own (this machine, no Ray cluster)",
+        "needs 2 GPUs with 40.5 GiB free, found 0 without memory of their own (this machine, no Ray cluster)",
         "needs 2 Ray nodes, found 0 (this machine, no Ray cluster)",
         "needs 1 GPU, found 0; needs Ray >=999, found 2.35.0+corp.3; needs vLLM <0.32, found 0.33.0.dev7; "
         "needs 2 Ray nodes, found 0 (this machine, no Ray cluster)",

@@ -1,0 +1,113 @@
+"""Puts the parts of a pack together, on the host that they were made for. Nothing but Python is needed.
+
+usage: python3 unpack.py FOLDER
+
+FOLDER must not exist yet. Put it on PYTHONPATH afterwards; a second Ray goes before the first.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import lzma
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+PARTS = Path(__file__).resolve().parent
+CHUNK = 2**20
+
+
+def main(words: list[str]) -> int:
+    """Check the parts, unpack them, and say what the host lacks."""
+    if len(words) != 1 or words[0].startswith("-"):
+        print(__doc__, file=sys.stderr)
+        return 2
+    target = Path(words[0])
+    manifest = json.loads((PARTS / "pack.json").read_text())
+    problems = list(find_problems(target, manifest))
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
+        return 1
+    draft = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        unpack(draft)
+        os.rename(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    for name, version in manifest["expected"].items():
+        if not is_installed(name):
+            print(f"this host lacks {name} {version or ''}".rstrip(), file=sys.stderr)
+    print(f"{len(manifest['packed'])} distributions are in {target}")
+    return 0
+
+
+def find_problems(target: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Look at the folder, the Python and the parts before anything is written."""
+    if target.exists():
+        yield f"{target} exists: name a folder that does not"
+    here = "{}.{}".format(*sys.version_info)
+    if here != manifest["python_version"]:
+        yield f"the pack is for Python {manifest['python_version']}, and this is {here}: run another python3"
+    for expected, name in checksums():
+        part = PARTS / name
+        if not part.is_file():
+            yield f"{name} is missing: copy it to {PARTS}"
+        elif checksum(part) != expected:
+            yield f"{name} is damaged: copy it again"
+
+
+def checksums() -> list[tuple[str, str]]:
+    """Read the checksum and name of each part."""
+    lines = (PARTS / "SHA256SUMS").read_text().splitlines()
+    return [(line.split()[0], line.split()[1]) for line in lines]
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class Joined:
+    """The parts as one stream."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._left = list(paths)
+        self._stream: BinaryIO | None = None
+
+    def read(self, size: int = CHUNK) -> bytes:
+        """Return up to ``size`` bytes, none at the end of the last part."""
+        while True:
+            if self._stream is None:
+                if not self._left:
+                    return b""
+                self._stream = self._left.pop(0).open("rb")
+            found = self._stream.read(size)
+            if found:
+                return found
+            self._stream.close()
+            self._stream = None
+
+
+def unpack(folder: Path) -> None:
+    """Unpack all parts into ``folder``."""
+    joined: Any = Joined([PARTS / name for _, name in checksums()])
+    with lzma.open(joined) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        archive.extractall(folder, filter="data")
+
+
+def is_installed(name: str) -> bool:
+    """Tell whether this Python has a distribution."""
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
