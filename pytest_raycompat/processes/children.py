@@ -33,6 +33,7 @@ class Children:
         self.mark = secrets.token_hex(16)
         self._guardian: subprocess.Popen[bytes] | None = None
         self._folders: list[Path] = []
+        self._processes: dict[int, subprocess.Popen[Any]] = {}  # kept until they are reaped
 
     def start(
         self,
@@ -59,6 +60,7 @@ class Children:
             cwd=folder,
             start_new_session=True,
         )
+        self._processes[process.pid] = process
         child = Child(process, self)
         try:
             tell(guardian, {"session": process.pid})
@@ -78,6 +80,7 @@ class Children:
 
     def ended(self, pid: int) -> None:
         """Let the guardian forget a session that is over: the kernel may give its number to somebody else."""
+        self._processes.pop(pid, None)
         if self._guardian is not None:
             tell(self._guardian, {"ended": pid})
 
@@ -104,6 +107,12 @@ class Children:
                 f"processes of this run are still alive after {GUARDIAN_LIMIT_S:.0f} s; "
                 f"process {guardian.pid} goes on ending them"
             ) from None
+        finally:
+            self._reap()
+
+    def _reap(self) -> None:
+        """Take in the exit statuses of children that the guardian has ended."""
+        self._processes = {pid: process for pid, process in self._processes.items() if process.poll() is None}
 
     def _start_guardian(self) -> subprocess.Popen[bytes]:
         if self._guardian is None:

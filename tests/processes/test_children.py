@@ -342,3 +342,10 @@ def test_what_cannot_be_ended_is_returned(shell: Callable[[str], Child]) -> None
     left = end_processes([child.pid], lambda: processes_of([child.pid]), grace_s=5, limit_s=0.3)
     assert child.pid in {process.pid for process in left}
     child.end(grace_s=0.0)
+
+
+def test_what_the_guardian_ends_is_reaped() -> None:
+    children = Children()
+    child = children.start([sys.executable, "-c", "import time; time.sleep(60)"], environment={})
+    children.close()
+    assert child.process.returncode in (-signal.SIGTERM, -signal.SIGKILL)
