@@ -20,6 +20,8 @@ from pytest_raycompat.processes.ownership import MARK_VARIABLE, SHARED_MEMORY, e
 GRACE_S = 10.0
 """How long a child may take to end by itself once asked, in seconds."""
 LIMIT_S = 20.0
+REAP_LIMIT_S = 5.0
+"""How long a killed process with many threads may be a zombie before its status can be had, in seconds."""
 GUARDIAN_LIMIT_S = 60.0
 
 
@@ -167,9 +169,11 @@ class Child:
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):  # what it had not read when it ended
                     stream.close()
-        status = self.process.poll()
-        if status is not None:
-            self._owner.ended(self.pid)
+        try:
+            status = self.process.wait(REAP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return None
+        self._owner.ended(self.pid)
         return status
 
     def _left(self) -> list[Any]:
