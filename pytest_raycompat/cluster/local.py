@@ -214,9 +214,19 @@ class LocalCluster:
             return found == sorted(zip(self._network.addresses, (shape.gpus for shape in self._shape), strict=False))
 
         self._wait_for(ready, "not all nodes became alive", lambda: describe_nodes(seen))
+        self._name_head()
         order = {address: index for index, address in enumerate(self._network.addresses)}
         seen.sort(key=lambda node: order[node.address])
         return tuple(Node(node.node_id, node.address, int(node.gpus)) for node in seen)
+
+    def _name_head(self) -> None:
+        """Let drivers find the head: each node that starts writes its address over that of the one before.
+
+        On a machine of its own a node has that file alone; here all share the folder of the session, and a driver would
+        take itself to be on the last node (``Node._wait_and_get_for_node_address``, ray/_private/node.py, 2.35.0).
+        """
+        for session in (self._folder / "ray").glob("session_2*"):
+            (session / "node_ip_address.json").write_text(json.dumps({"node_ip_address": self._network.addresses[0]}))
 
     def _wait_for(self, done: Callable[[], bool], problem: str, last_seen: Callable[[], str] | None = None) -> None:
         while not done():

@@ -124,9 +124,6 @@ class Namespaces:
         self._ip(node, f"address add {self.addresses[index]}/24 dev {DEVICE}")
         self._ip(node, f"link set {DEVICE} up")
         self._ip(node, "link set lo up")
-        # Ray finds a node's own address by the way to another network (services.get_node_ip_address, 2.35.0), and takes
-        # the wrong raylet without one: their sockets are files, which all nodes here see
-        self._ip(node, f"route add default dev {DEVICE}")
         return node
 
     def _ip(self, holder: Child, words: str) -> None:
