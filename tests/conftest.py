@@ -13,6 +13,9 @@ import psutil
 import pytest
 from jsonschema import Draft202012Validator
 
+# for tests.making and suites; last, so that what is installed is tested
+sys.path.append(str(Path(__file__).parents[1]))
+
 from pytest_raycompat.processes.children import Children
 from pytest_raycompat.report import schema
 
