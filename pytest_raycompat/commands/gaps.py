@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     listing.add_argument("--flow", help="only gaps of this flow")
     listing.add_argument("--executor", choices=("ray-v1", "ray-v2", "mp", "uni"), help="only gaps of this executor")
     listing.add_argument("--device", choices=("cpu", "cuda"), help="only gaps of this device")
-    listing.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    listing.add_argument("--format", choices=("text", "json", "md"), default="text", help="default: text")
     listing.set_defaults(command=list_gaps)
 
     explain = actions.add_parser("explain", help="say all there is to know of one gap")
@@ -55,6 +55,7 @@ def add(commands: Any) -> None:
 def list_gaps(arguments: argparse.Namespace) -> int:
     """List the gaps that pass the filter."""
     from pytest_raycompat.gaps.listing import Filter, as_data, listed
+    from pytest_raycompat.gaps.page import page
 
     asked = Filter(arguments.ray, arguments.vllm, arguments.flow, arguments.executor, arguments.device)
     loaded = load(arguments)
@@ -64,6 +65,9 @@ def list_gaps(arguments: argparse.Namespace) -> int:
     gaps = [gap for gap in loaded if asked.admits(gap)]
     if arguments.format == "json":
         print(json.dumps([as_data(gap) for gap in gaps], indent=2))
+        return 0
+    if arguments.format == "md":
+        print(page(gaps), end="")
         return 0
     print("\n".join([*listed(gaps), f"{len(gaps)} of {len(loaded)} gaps"]))
     return 0

@@ -21,6 +21,7 @@ CONFIDENCE = {
     "stated": "stated by its maintainers",
     "reported": "reported once",
 }
+FIXES = {"ray": "by Ray", "vllm": "by vLLM", "never": "none is to be expected"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def explained(gap: Gap) -> list[str]:
         ("cause", gap.cause or ""),
         ("workaround", gap.workaround.text if gap.workaround is not None else "none is known"),
         ("with", " ".join(f"{key}={value}" for key, value in gap.workaround.env.items()) if gap.workaround else ""),
-        ("fix", {"ray": "by Ray", "vllm": "by vLLM", "never": "none is to be expected"}[gap.fix]),
+        ("fix", FIXES[gap.fix]),
         ("confidence", describe_confidence(gap)),
         ("needs", gap.needs or ""),
         ("review", f"on {gap.review}" if gap.review is not None else ""),
