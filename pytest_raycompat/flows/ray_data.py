@@ -38,6 +38,8 @@ ITEMS = (
 BATCH_SIZE = 3
 PIPELINE_LIMIT_S = 540.0
 GATE = "raycompat-gate"
+ENGINE_STAGE = "vLLMEngineStage"
+"""In the class of the actors that hold an engine each (ray/llm/_internal/batch/stages/vllm_engine_stage.py, 2.60.0)."""
 TOO_LONG = "x" * 4000
 """More tokens than the model takes: the row that fails."""
 
@@ -207,10 +209,12 @@ def process(reporter: Reporter, arguments: argparse.Namespace, folder: Path) -> 
 
 
 def all_engines_up(arguments: argparse.Namespace) -> bool:
-    """Whether Ray has a worker for each rank of each engine: rows come out once the first engine is up."""
+    """Whether every engine is up and has a worker for each rank; rows come out once the first one is."""
     ranks = proof.ranks({**engine.parameters(arguments), "concurrency": arguments.concurrency})
-    classes = proof.WORKER_CLASSES[arguments.executor]
-    return sum(actor["class_name"] in classes for actor in observer_program.actors()) >= ranks
+    names = [actor["class_name"] for actor in observer_program.actors()]
+    workers = sum(name in proof.WORKER_CLASSES[arguments.executor] for name in names)
+    engines = sum(ENGINE_STAGE in name for name in names)  # none where that Ray calls them otherwise
+    return workers >= ranks and engines in (0, arguments.concurrency)
 
 
 def kept_actors() -> dict[str, str]:
