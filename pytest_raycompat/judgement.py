@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from pytest_raycompat.flows.reporting import describe_chain
-from pytest_raycompat.gaps import Gap, applies, compare, mismatches, nearest
+from pytest_raycompat.gaps import Gap, applies, compare, message_agrees, mismatches, nearest
 from pytest_raycompat.gaps.matching import Capability, CapabilityUnknown
 from pytest_raycompat.gaps.wording import describe_pair, side_by_side, what_to_write
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
@@ -135,7 +135,7 @@ def judge_flow(
             "it fails without Ray too, so the gap is not Ray's: " + describe_failure(result.control.failure),
         )
     else:
-        judgement = unexplained(result.failure, gaps)
+        judgement = unexplained(result.flow, result.failure, gaps)
     return replace(judgement, reason="\n".join([judgement.reason, *unknown]))
 
 
@@ -236,10 +236,14 @@ def unexcused(recorded: list[Gap], failure: Failure | None) -> Judgement:
     return Judgement(BY_OUTCOME[failure.outcome], describe_failure(failure) + named, gap.id if gap else None)
 
 
-def unexplained(failure: Failure, gaps: Iterable[Gap]) -> Judgement:
-    """Judge a failure that no recorded gap is about; name the one it looks like."""
+def unexplained(flow: str, failure: Failure, gaps: Iterable[Gap]) -> Judgement:
+    """Judge a failure that no recorded gap is about; name the one it looks like.
+
+    A type alone says little, as many failures share it: then flow and phase must be those of the gap.
+    """
     reason = describe_failure(failure)
-    near = nearest(tuple(gaps), failure)
+    alike = [gap for gap in gaps if message_agrees(gap, failure) or (flow in gap.flows and gap.phase == failure.phase)]
+    near = nearest(alike, failure)
     if near is not None and len(near[1]) <= MOST_DIFFERENCES:
         gap, differences = near
         why = "; ".join(differences) or "its conditions (`when`) leave this pair out"

@@ -9,6 +9,7 @@ from pytest_raycompat.gaps.loading import load_gap_file as load_gap_file
 from pytest_raycompat.gaps.loading import load_gaps as load_gaps
 from pytest_raycompat.gaps.matching import applies as applies
 from pytest_raycompat.gaps.matching import compare as compare
+from pytest_raycompat.gaps.matching import message_agrees as message_agrees
 from pytest_raycompat.gaps.matching import mismatches as mismatches
 from pytest_raycompat.gaps.matching import nearest as nearest
 from pytest_raycompat.gaps.schema import Conditions as Conditions

@@ -126,7 +126,7 @@ def nearest(gaps: Iterable[Gap], failure: Failure) -> tuple[Gap, tuple[str, ...]
     """
     candidates = []
     for gap in gaps:
-        agrees = _message_agrees(gap, failure)
+        agrees = message_agrees(gap, failure)
         if agrees or _of_recorded_type(gap, failure):
             candidates.append((gap, mismatches(gap, failure), agrees))
     if not candidates:
@@ -145,7 +145,8 @@ def _texts(gap: Gap, failure: Failure, exceptions: tuple[ExceptionRecord, ...]) 
     return (*messages, failure.detail) if gap.raises is None and failure.detail else messages
 
 
-def _message_agrees(gap: Gap, failure: Failure) -> bool:
+def message_agrees(gap: Gap, failure: Failure) -> bool:
+    """Tell whether what ``gap`` records as message is in one of the messages of ``failure``."""
     texts = _texts(gap, failure, failure.chain)
     return gap.message is not None and any(re.search(gap.message, text) for text in texts)
 
