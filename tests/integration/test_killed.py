@@ -73,6 +73,7 @@ def somebody_elses_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psu
     wait_until(lambda: "Ray runtime started" in log.read_text(), 90, "somebody else's Ray started")
     yield psutil.Process(started.pid)
     end_processes([started.pid], lambda: reaped(started), grace_s=8, limit_s=20)
+    started.wait(10)  # its threads may outlive its first one
 
 
 def reaped(started: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -87,6 +88,11 @@ def wait_until(done: object, limit_s: float, what: str) -> float:
         assert time.monotonic() - began < limit_s, f"not after {limit_s} s: {what}"
         time.sleep(0.1)
     return time.monotonic() - began
+
+
+def heed_interrupts() -> None:
+    """Undo what a shell does for jobs in the background, which would be inherited: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -107,6 +113,7 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
             env=environment,
             stdout=stream,
             stderr=stream,
+            preexec_fn=heed_interrupts,
         )
     try:
         wait_until(lambda: (tmp_path / "ready").exists() and (tmp_path / "ready").read_text(), 120, "flow runs")
