@@ -40,9 +40,9 @@ def flows_in(report: Path) -> dict[str, tuple[str, list[str], str | None]]:
     """Return the module, the arguments and the cluster of every flow that a report is about, by its command."""
     found: dict[str, tuple[str, list[str], str | None]] = {}
     for result in json.loads(report.read_text())["results"]:
-        if not result.get("reproduce"):
+        words = shlex.split(result.get("reproduce") or "")
+        if "--" not in words:  # a test that ran no flow
             continue
-        words = shlex.split(result["reproduce"])
         options, arguments = words[: words.index("--")], words[words.index("--") + 1 :]
         name = options[options.index("run") + 1]
         cluster = next(word.partition("=")[2] for word in options if word.startswith("--ray-cluster="))
