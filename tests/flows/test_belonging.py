@@ -55,9 +55,10 @@ def names(actors: list[Actor]) -> list[str]:
     return [one.actor_id for one in actors]
 
 
-def test_actors_of_jobs_that_the_flow_drives_are_its_own() -> None:
+def test_actors_of_jobs_that_the_flow_drives_are_its_own(grandchild: tuple[int, int]) -> None:
+    stranger, _ = grandchild
     ours = actor("ours", "01", driver=os.getpid())
-    theirs = actor("theirs", "02", driver=1)
+    theirs = actor("theirs", "02", driver=stranger)
     assert names(actors_of([ours, theirs], os.getsid(0))) == ["ours"]
 
 
@@ -73,7 +74,7 @@ def test_so_are_those_of_a_job_that_one_of_its_actors_drives(grandchild: tuple[i
 
 def test_a_driver_inside_an_actor_of_somebody_else_is_not_the_flows(grandchild: tuple[int, int]) -> None:
     replica, engine = grandchild
-    actors = [actor("replica", "01", pid=replica, driver=1), actor("worker", "02", driver=engine)]
+    actors = [actor("replica", "01", pid=replica), actor("worker", "02", driver=engine)]
     assert actors_of(actors, os.getsid(0)) == []
 
 
