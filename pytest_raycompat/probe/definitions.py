@@ -29,7 +29,7 @@ class Definition(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
     kind: Literal["class", "function", "value", "alias"]
     line: int
     target: str = ""
-    """Of an alias, what it stands for; of a value or a property, its class; of a function, the class that it returns."""
+    """Of an alias, what it stands for; of a value, its class; of a function, the class that it returns."""
     parameters: tuple[Parameter, ...] = ()
     decorators: tuple[str, ...] = ()
     bases: tuple[str, ...] = ()
@@ -92,9 +92,10 @@ def define(source: str, module: str, path: str) -> Module:
 def _definition(member: griffe.Object | griffe.Alias) -> Definition:
     import griffe
 
-    line, checking = member.lineno or 0, not member.runtime
+    checking = not member.runtime
     if isinstance(member, griffe.Alias):
-        return Definition("alias", line, member.target_path, checking=checking)
+        return Definition("alias", member.alias_lineno or 0, member.target_path, checking=checking)
+    line = member.lineno or 0
     decorators = tuple(one.callable_path for one in getattr(member, "decorators", ()))
     if isinstance(member, griffe.Class):
         return Definition(
@@ -161,7 +162,8 @@ def _lazy(source: str, tree: griffe.Module, package: str) -> tuple[dict[str, str
         str(one.value): "" for one in ast.walk(body) if isinstance(one, ast.Constant) and isinstance(one.value, str)
     }
     for name in mentioned & set(tree.members):
-        served |= _served(getattr(tree.members[name], "value", None), package)
+        member = tree.members[name]
+        served |= _served(None if member.is_alias else getattr(member, "value", None), package)
     closed = "raise AttributeError" in text and ("__import__" not in text)
     return served, "" if closed else "it has a __getattr__"
 

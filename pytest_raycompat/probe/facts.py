@@ -11,6 +11,8 @@ from pytest_raycompat.probe.definitions import Module
 from pytest_raycompat.probe.outline import Outline
 from pytest_raycompat.probe.outlining import outline
 
+OWN = "pytest_raycompat"
+"""The package of the flows, which are programs that use both."""
 FORMAT = 1
 """Of what is kept; another one is not read, but made anew."""
 SOURCES = (".py", ".pyi", ".so", ".pyx", ".pxd")
@@ -19,6 +21,7 @@ _LEFT_OUT = {
         r"ray/(rllib|tune|thirdparty_files|dashboard/client|train|air|autoscaler|cpp|jars|tests|"
         r"_private/(thirdparty|runtime_env/agent/thirdparty|workers|arrow_utils))(/|$)|.*/(tests|benchmarks?)/"
     ),
+    OWN: re.compile(r"pytest_raycompat/(?!flows/|cluster/observer_program\.py)"),
     "vllm": re.compile(
         r"vllm/(third_party|vllm_flash_attn|models|kernels|tool_parsers|reasoning|benchmarks|lora|"
         r"model_executor/(models|layers|kernels|warmup)|transformers_utils/(configs|processors))(/|$)"
@@ -26,7 +29,7 @@ _LEFT_OUT = {
 }
 """What neither uses of the other, by path: it is not looked through for uses. A name in it can still be looked up."""
 _OUTLINED_IN_RAY = re.compile(r"ray/(llm/|data/llm|serve/llm)")
-_WORD = {"ray": re.compile(rb"\bvllm\b"), "vllm": re.compile(rb"\bray\b")}
+_RAY = re.compile(rb"\bray\b")
 _VARIABLE = re.compile(rb"[\"']((?:VLLM|RAY)_[A-Za-z0-9_]{2,})[\"']")
 
 
@@ -115,9 +118,11 @@ def extract(
 
 def matters(package: str, path: str, content: bytes) -> bool:
     """Tell whether a file has to do with the other package."""
+    if package == OWN:
+        return True
     if package == "ray":
         return _OUTLINED_IN_RAY.match(path) is not None
-    return _WORD[package].search(content) is not None
+    return _RAY.search(content) is not None
 
 
 def module_of(path: str) -> str:

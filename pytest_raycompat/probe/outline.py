@@ -37,7 +37,7 @@ class Import(msgspec.Struct, frozen=True, array_like=True, tag="i"):
 
 
 class Raise(msgspec.Struct, frozen=True, array_like=True, tag="x"):
-    """An exception is raised. In ``message``, ``{ray}`` and ``{vllm}`` stand for the versions, ``…`` for the unknown."""
+    """An exception is raised. In its message, ``{ray}`` and ``{vllm}`` stand for versions, ``…`` for the unknown."""
 
     exception: str
     """Its name without its module; the empty text for the one that is being handled."""

@@ -12,6 +12,14 @@ SUBJECTS = ("ray", "vllm")
 _PARSERS = frozenset({"parse", "Version", "parse_version", "LooseVersion"})
 
 
+_IMPORTERS = frozenset({"import_module", "try_import"})
+"""Functions that return the module whose name they get; Ray Serve LLM's own one returns None without it."""
+
+
+def _last(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else str(getattr(function, "id", ""))
+
+
 @dataclass
 class Scope:
     """The names of a function, or of a module."""
@@ -73,6 +81,11 @@ class Scope:
                 return None if base is None else f"{base}.{name}"
             case ast.Call(func=ast.Attribute(attr="bind" | "remote" | "options")):
                 return None  # what an actor or a graph returns is not what its method does
+            case ast.Call(func=function, args=[ast.Constant(value=str(module)), *_]) if _last(function) in _IMPORTERS:
+                return module if module.partition(".")[0] in SUBJECTS else None
+            case ast.Call(func=ast.Name(id="getattr"), args=[value, ast.Constant(value=str(name)), *_]):
+                base = self.chain(value)
+                return None if base is None else f"{base}.{name}"
             case ast.Call(func=function):
                 base = self.chain(function)
                 return None if base is None else f"{base}()"
@@ -104,7 +117,7 @@ class Scope:
                 package = (chain or "").partition(".")[0]
                 return (True, package) if chain == f"{package}.__version__" and package in SUBJECTS else None
             case ast.Call(func=function, args=[argument]):
-                last = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+                last = _last(function)
                 if last == "version" and isinstance(argument, ast.Constant) and argument.value in SUBJECTS:
                     return True, str(argument.value)
                 return self.version(argument) if last in _PARSERS else None

@@ -42,7 +42,7 @@ def read_test(node: ast.expr, scope: Scope) -> Test:
             return inner if isinstance(inner, Unclear) else Not(inner)
         case ast.BoolOp(op=operator, values=values):
             return Both(isinstance(operator, ast.Or), tuple(read_test(value, scope) for value in values))
-        case ast.Call(func=ast.Name(id="hasattr"), args=[subject, ast.Constant(value=str(name))]):
+        case ast.Call(func=ast.Name(id="hasattr" | "getattr"), args=[subject, ast.Constant(value=str(name)), *_]):
             chain = scope.chain(subject)
             return Unclear() if chain is None else Has(chain, name)
         case ast.Compare(left=left, ops=[operator], comparators=[right]):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from pytest_raycompat.probe.outline import Arguments, If, Step, Touch, Unclear
+from pytest_raycompat.probe.outline import Arguments, If, Step, Test, Touch, Unclear
 from pytest_raycompat.probe.scopes import Scope
-
+from pytest_raycompat.probe.testing import read_test
 
 _LOGGER = "init_logger()."
 
@@ -56,14 +56,16 @@ def _visit(node: ast.AST, scope: Scope, found: list[Step]) -> None:
         case ast.Lambda():
             inner: list[Step] = []
             _visit(node.body, scope, inner)
-            found += _perhaps(inner, node)
-        case ast.IfExp() | ast.BoolOp():
-            first, *others = (node.test, node.body, node.orelse) if isinstance(node, ast.IfExp) else node.values
+            found += _either(Unclear(), node, inner, [])
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            _visit(test, scope, found)
+            found += _either(read_test(test, scope), node, touches(body, scope), touches(orelse, scope))
+        case ast.BoolOp(op=operator, values=[first, *others]):
             _visit(first, scope, found)
-            rest: list[Step] = []
-            for one in others:
-                _visit(one, scope, rest)
-            found += _perhaps(rest, node)
+            decided = read_test(first, scope)
+            rest = [step for one in others for step in touches(one, scope)]
+            blocks = ([], rest) if isinstance(operator, ast.Or) else (rest, [])
+            found += _either(decided, node, *blocks)
         case ast.ListComp() | ast.SetComp() | ast.GeneratorExp() | ast.DictComp():
             _visit_comprehension(node, scope, found)
         case _:
@@ -94,5 +96,7 @@ def _visit_comprehension(
         _visit(part, inner, found)
 
 
-def _perhaps(steps: list[Step], node: ast.expr) -> list[Step]:
-    return [If(Unclear(), node.lineno, ast.unparse(node)[:100], tuple(steps))] if steps else []
+def _either(test: Test, node: ast.expr, body: list[Step], otherwise: list[Step]) -> list[Step]:
+    if not body and not otherwise:
+        return []
+    return [If(test, node.lineno, ast.unparse(node)[:100], tuple(body), tuple(otherwise))]

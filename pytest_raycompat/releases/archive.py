@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import re
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from pytest_raycompat.releases.model import ReleaseError
+
+_KINDS = frozenset({".py", ".pyi", ".so", ".pyx", ".pxd"})
 
 
 class Archive(Protocol):
@@ -59,19 +64,19 @@ class ZipFile:
 class Folder:
     """An unpacked wheel, a checkout's folder with the package in it, or ``site-packages``."""
 
-    def __init__(self, root: Path, packages: Iterable[str]) -> None:
+    def __init__(self, root: Path, package: str) -> None:
         """Set up.
 
         Args:
             root: what paths are relative to.
-            packages: the folders below it that are looked into; metadata (``*.dist-info``) is looked at too.
+            package: the folder below it that is looked into; its metadata is looked at too.
         """
         self._root = root
-        self._packages = tuple(packages)
+        self._package = package
 
     def names(self) -> tuple[str, ...]:
         """List all files."""
-        return tuple(sorted(str(path.relative_to(self._root)) for path in self._walked()))
+        return tuple(name for name, _ in self._walked())
 
     def read(self, names: Iterable[str]) -> Mapping[str, bytes]:
         """Read some of them."""
@@ -80,10 +85,28 @@ class Folder:
         except OSError as error:
             raise ReleaseError(f"{error.filename}: {error.strerror}") from error
 
-    def _walked(self) -> Iterator[Path]:
-        for package in self._packages:
-            yield from (path for path in (self._root / package).rglob("*") if path.is_file())
-            yield from self._root.glob(f"{package}*.dist-info/METADATA")
+    def fingerprint(self) -> str:
+        """Return a text that changes when a Python file is changed, added or removed."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, status in self._walked():
+            if name.endswith((".py", "METADATA")):
+                digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        return digest.hexdigest()
+
+    def _walked(self) -> list[tuple[str, os.stat_result]]:
+        metadata = [
+            path / "METADATA"
+            for path in self._root.glob(f"{self._package}*.dist-info")
+            if re.match(rf"{self._package}(_cpu)?-\d", path.name)
+        ]
+        files = [path for path in (self._root / self._package).rglob("*") if path.suffix in _KINDS]
+        found = []
+        for path in (*files, *metadata):
+            try:
+                found.append((str(path.relative_to(self._root)), path.stat()))
+            except OSError:
+                continue  # removed in between, or a link to nowhere
+        return sorted(found, key=lambda one: one[0])
 
 
 class Sdist:
