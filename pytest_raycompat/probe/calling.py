@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pytest_raycompat.probe.definitions import Definition, Parameter
 from pytest_raycompat.probe.outline import Arguments
-from pytest_raycompat.probe.resolving import Defined, Missing, Thing, World, plain
+from pytest_raycompat.probe.resolving import BARE_BASES, Defined, Missing, Thing, World, plain
 
 _FIELDS_BY = frozenset({"dataclasses.dataclass", "dataclass"})
-_SKIPPED = frozenset({"typing.ClassVar", "ClassVar"})
+_STRUCTURE = "msgspec.Struct"
+_DEPTH = 8
 
 
 def refused(world: World, thing: Thing, arguments: Arguments) -> Missing | None:
@@ -32,17 +31,18 @@ def refused(world: World, thing: Thing, arguments: Arguments) -> Missing | None:
 
 
 def _refused_by_class(world: World, thing: Defined, arguments: Arguments) -> Missing | None:
-    if not all(one in _FIELDS_BY or _transparent(one) for one in thing.definition.decorators):
+    definition = thing.definition
+    if not all(one in _FIELDS_BY or _transparent(one) for one in definition.decorators):
         return None
-    if any(one in _FIELDS_BY for one in thing.definition.decorators):
-        fields = dict(_fields(thing.definition))
-        if "__init__" in thing.definition.members or thing.definition.bases:
-            return None
-        return _refusal(thing, f"{thing.name}.__init__", tuple(fields.values()), arguments)
+    if "__new__" in definition.members:
+        return None
+    fields = None if "__init__" in definition.members else _fields(world, thing, 0)
+    if fields is not None:  # by keyword only: of fields that are not parameters the sources say too little
+        keywords = Arguments(0, arguments.keywords, True)
+        parameters = tuple(Parameter(name, "either", False) for name in fields)
+        return _refusal(thing, f"{thing.name}.__init__", parameters, keywords)
     init = world.attribute(thing, "__init__")
     if not isinstance(init, Defined) or init.definition.kind != "function" or not plain(init.definition):
-        return None
-    if "__new__" in thing.definition.members:
         return None
     return _refusal(thing, f"{thing.name}.__init__", init.definition.parameters[1:], arguments)
 
@@ -51,10 +51,24 @@ def _transparent(decorator: str) -> bool:
     return plain(Definition("class", 0, decorators=(decorator,)))
 
 
-def _fields(definition: Definition) -> Iterator[tuple[str, Parameter]]:
-    for name, member in definition.members.items():
-        if member.kind == "value" and "property" not in member.decorators and member.target not in _SKIPPED:
-            yield name, Parameter(name, "either", "default" not in member.decorators)
+def _fields(world: World, thing: Defined, depth: int) -> set[str] | None:
+    """List the fields of a data class or a msgspec structure and of its bases; None for what is neither, or unclear."""
+    definition = thing.definition
+    structure = _STRUCTURE in definition.bases
+    if depth > _DEPTH or not (structure or any(one in _FIELDS_BY for one in definition.decorators) or depth):
+        return None
+    found = {name for name, one in definition.members.items() if one.kind == "value"}
+    for base in definition.bases:
+        if base in BARE_BASES or base == _STRUCTURE:
+            continue
+        parent = world.resolve(base if "." in base else f"{thing.module}.{base}")
+        if not isinstance(parent, Defined) or parent.definition.kind != "class":
+            return None
+        inherited = _fields(world, parent, depth + 1)
+        if inherited is None:
+            return None
+        found |= inherited
+    return found
 
 
 def _refusal(thing: Defined, name: str, parameters: tuple[Parameter, ...], arguments: Arguments) -> Missing | None:

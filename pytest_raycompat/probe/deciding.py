@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from packaging.version import InvalidVersion, Version
 
@@ -22,7 +22,7 @@ from pytest_raycompat.probe.outline import (
     Unclear,
     VersionTest,
 )
-from pytest_raycompat.probe.resolving import Defined, InModule, Lost, Missing, World
+from pytest_raycompat.probe.resolving import Defined, InModule, Lost, Missing, Unknown, World
 
 if TYPE_CHECKING:
     from pytest_raycompat.probe.walking import Obstacle
@@ -70,11 +70,11 @@ class Decider:
             case VersionTest():
                 return self._version(test)
             case Has(chain=chain, name=name):
-                return self._presence(f"{chain}.{name}")
+                return self._presence(f"{chain}.{name}", "has")
             case Exists(module=module):
                 return self._existence(module)
             case Present(chain=chain):
-                return self._presence(chain)
+                return self._presence(chain, "is not None")
             case Setting():
                 return self._setting(test)
 
@@ -112,7 +112,7 @@ class Decider:
         there = subject.has(module)
         return Decision(there, None if there else self._cause(module, package, f"No module named {module!r}"))
 
-    def _presence(self, chain: str) -> Decision | None:
+    def _presence(self, chain: str, asked: Literal["has", "is not None"]) -> Decision | None:
         thing = self._world.resolve(chain)
         match thing:
             case Lost(name=name):
@@ -121,7 +121,9 @@ class Decider:
                 return Decision(False, self._cause(missing, missing.partition(".")[0], message))
             case InModule():
                 return Decision(True)
-            case Defined(definition=definition) if definition.kind in ("class", "function"):
+            case Defined(definition=definition) if definition.kind in ("class", "function") or asked == "has":
+                return Decision(True)
+            case Unknown(there=True) if asked == "has":
                 return Decision(True)
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -70,8 +70,7 @@ def define(source: str, module: str, path: str) -> Module:
         import griffe
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(NEEDS_GRIFFE) from error
-    # griffe tells a package by the name of its file
-    tree = griffe.visit(module, filepath=PurePosixPath(path), code=source)  # type: ignore[arg-type]
+    tree = _visited(source, module, path)
     package = module if path.endswith("__init__.py") else module.rpartition(".")[0]
     members = {name: _definition(member) for name, member in tree.members.items() if not name.endswith("/*")}
     lazy, dynamic = _lazy(source, tree, package)
@@ -87,6 +86,18 @@ def define(source: str, module: str, path: str) -> Module:
         set_on_self=frozenset(re.findall(r"\bself\.(\w+)\b(?:\s*:[^=\n]+)?\s*=[^=]", source)),
         settings=_settings(source) if module == "vllm.envs" else {},
     )
+
+
+def _visited(source: str, module: str, path: str) -> griffe.Module:
+    """Have griffe read a module; its packages stand above it, so that relative imports start from them."""
+    import griffe
+
+    file = Path(path)
+    *packages, name = module.split(".")
+    parent: griffe.Module | None = None
+    for depth, package in enumerate(packages, 1):
+        parent = griffe.Module(package, filepath=Path(*packages[:depth], "__init__.py"), parent=parent)
+    return griffe.visit(name, filepath=file, code=source, parent=parent)
 
 
 def _definition(member: griffe.Object | griffe.Alias) -> Definition:

@@ -20,7 +20,7 @@ from pytest_raycompat.probe.outline import (
     Try,
     Unclear,
 )
-from pytest_raycompat.probe.scopes import SUBJECTS, Scope
+from pytest_raycompat.probe.scopes import ABSENT, SUBJECTS, Scope
 from pytest_raycompat.probe.testing import read_test
 from pytest_raycompat.probe.touching import touches
 
@@ -50,7 +50,7 @@ class _Reader:
         self.module = module
         self.path = path
         self.lines = lines
-        self.roots = (*SUBJECTS, own)
+        self.roots = (*SUBJECTS, own, *ABSENT)
         self.functions: dict[str, Function] = {}
         self.scope = Scope(module, package)
         self.postponed: list[tuple[str, _Definition, Scope]] = []
@@ -63,10 +63,11 @@ class _Reader:
             if isinstance(one, ast.ClassDef | _Definition) and one.col_offset == 0:
                 self.scope.names[one.name] = f"{self.module}.{one.name}"
         body = self.block(tree.body, self.scope, "")
+        imported = self.imported(tree)
         bindings = {
             name: chain or ""
             for name, chain in self.scope.names.items()
-            if chain != f"{self.module}.{name}" and (chain is not None or name in self.imported(tree))
+            if chain != f"{self.module}.{name}" and (chain is not None or name in imported)
         }
         while self.postponed:
             name, node, scope = self.postponed.pop()
@@ -124,14 +125,19 @@ class _Reader:
             for name in node.names:
                 followed = name.name.partition(".")[0] in self.roots
                 bound = name.asname or name.name.partition(".")[0]
-                scope.names[bound] = (name.name if name.asname else bound) if followed else None
+                known = followed and name.name.partition(".")[0] not in ABSENT
+                scope.names[bound] = (name.name if name.asname else bound) if known else None
+                scope.checking.discard(bound)
                 if followed:
                     steps.append(Import(name.name, None, node.lineno))
             return steps
         module = scope.absolute(node.module, node.level)
-        followed = module.partition(".")[0] in self.roots
+        root = module.partition(".")[0]
+        followed = root in self.roots
         for name in node.names:
-            scope.names[name.asname or name.name] = f"{module}.{name.name}" if followed and name.name != "*" else None
+            known = followed and name.name != "*" and root not in ABSENT
+            scope.names[name.asname or name.name] = f"{module}.{name.name}" if known else None
+            scope.checking.discard(name.asname or name.name)
             if followed:
                 steps.append(Import(module, name.name if name.name != "*" else None, node.lineno))
         return steps
@@ -144,6 +150,8 @@ class _Reader:
         with scope.branch() as second:
             otherwise = self.block(node.orelse, scope, where)
         merge(scope, first, second)
+        if test == Known(False):
+            scope.checking |= {name for name, chain in first.items() if name not in second and chain is not None}
         if body or otherwise:
             steps.append(If(test, node.lineno, self.text(node.lineno), body, otherwise))
         return steps
@@ -278,10 +286,11 @@ def merge(scope: Scope, first: dict[str, str | None], second: dict[str, str | No
     """Bring together what two blocks, of which one is done, made of the names."""
     for name in {**first, **second}:
         before = scope.names.get(name)
-        chains = {first.get(name, before), second.get(name, before)}
-        # a name that only one block brings is used only where that block was done
-        followed = {chain for chain in chains if chain is not None}
-        scope.names[name] = followed.pop() if len(followed) == 1 and (before is None or len(chains) == 1) else None
+        one, other = first.get(name, before), second.get(name, before)
+        if name not in first or name not in second:  # it is used only where the block that brings it was done
+            scope.names[name] = (one or other) if before is None else None
+        else:
+            scope.names[name] = one if one == other else None
 
 
 def attributes_of(node: ast.ClassDef, scope: Scope) -> dict[str, str | None]:

@@ -6,10 +6,14 @@ Where a name is another one in another release, the program asks first, as code 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 _V1 = (("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "0"),)
 _V2 = (("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "1"),)
+
+UNUSED = re.compile(r"weight_transfer|wt_cfg|nsight|elastic_ep|lora|is_tpu|is_xpu|is_rocm|is_hpu|multi_?modal")
+"""Tests of what no flow of the suites uses: what is missing behind one is guarded."""
 
 _EXECUTOR_V1 = """
 if find_spec("vllm.v1.executor.ray_executor") is not None:
@@ -34,7 +38,7 @@ elif find_spec("vllm.executor.ray_distributed_executor") is not None:
     _3._init_executor()
     _3.shutdown()
 else:
-    raise RuntimeError(f"vLLM {vllm_version} has no compiled-graph executor")
+    raise RuntimeError(f"vLLM {vllm.__version__} has no compiled-graph executor")
 """
 _EXECUTOR_V2 = """
 if find_spec("vllm.v1.executor.ray_executor_v2") is not None:
@@ -45,7 +49,7 @@ if find_spec("vllm.v1.executor.ray_executor_v2") is not None:
     if hasattr(RayWorkerProc, "create_dist_init_method"):
         RayWorkerProc(*options).create_dist_init_method()
 else:
-    raise RuntimeError(f"vLLM {vllm_version} has no RayExecutorV2")
+    raise RuntimeError(f"vLLM {vllm.__version__} has no RayExecutorV2")
 """
 _DEFAULT_EXECUTOR = f"""
 if hasattr(vllm.envs, "VLLM_USE_RAY_V2_EXECUTOR_BACKEND") and vllm.envs.VLLM_USE_RAY_V2_EXECUTOR_BACKEND:
@@ -72,10 +76,10 @@ if hasattr(stage, "vLLMOutputData"):
 _SERVE_ENGINE = """
 if find_spec("ray.llm._internal.serve.engines.vllm.vllm_engine") is not None:
     from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
+    VLLMEngine(*options).start()
 else:
-    from ray.llm._internal.serve.deployments.llm.vllm.vllm_engine import VLLMEngine
-engine = VLLMEngine(*options)
-engine.start()
+    from ray.llm._internal.serve.deployments.llm.vllm.vllm_engine import VLLMEngine as Former
+    Former(*options).start()
 """
 
 
@@ -101,7 +105,7 @@ class Program:
     @property
     def source(self) -> str:
         """The whole program."""
-        return f"from importlib.util import find_spec\n{self.text}"
+        return f"import vllm\nfrom importlib.util import find_spec\n{self.text}"
 
 
 def _ours(module: str, function: str) -> str:

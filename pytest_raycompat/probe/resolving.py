@@ -13,7 +13,7 @@ _DEPTH = 24
 """How many re-exports in a row are followed."""
 _OF_EVERY_MODULE = frozenset({"__name__", "__file__", "__path__", "__doc__", "__version__", "__spec__", "__dict__"})
 _OF_EVERY_CLASS = frozenset(dir(type)) | frozenset(dir(object))
-_BARE_BASES = frozenset({"object", "abc.ABC", "ABC", "typing.Generic", "typing.Protocol", "Generic", "Protocol"})
+BARE_BASES = frozenset({"object", "abc.ABC", "ABC", "typing.Generic", "typing.Protocol", "Generic", "Protocol"})
 """Bases that bring no names that a user would ask for."""
 TRANSPARENT = frozenset({"PublicAPI", "DeveloperAPI", "Deprecated", "staticmethod", "classmethod", "abstractmethod"})
 """Decorators that give back what they decorate, with its signature (ray/util/annotations.py, 2.60.0)."""
@@ -59,9 +59,11 @@ class Missing:
 
 @dataclass(frozen=True)
 class Unknown:
-    """The sources do not tell."""
+    """The sources do not tell what it is."""
 
     why: str
+    there: bool = False
+    """Whether it exists, whatever it is."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class World:
             return Unknown(f"{module} is not Python")
         if name in source.lazy:
             target = source.lazy[name] or (member.target if member is not None and member.kind == "alias" else "")
-            return self.resolve(target, depth + 1) if target else Unknown("made when it is asked for")
+            return self.resolve(target, depth + 1) if target else Unknown("made when it is asked for", there=True)
         return self._further(where, name, source.wildcards, source.dynamic, depth)
 
     def _member(self, where: InModule, name: str, member: Definition, depth: int) -> Thing:
@@ -188,7 +190,7 @@ class World:
         if dynamic:
             return Unknown(dynamic)
         if name in _OF_EVERY_MODULE:
-            return Unknown("of every module")
+            return Unknown("of every module", there=True)
         message = f"module {where.name!r} has no attribute {name!r}"
         return Missing(f"{where.name}.{name}", "AttributeError", message, where.subject)
 
@@ -213,13 +215,13 @@ class World:
         if name in members:
             member = members[name]
             if member.kind == "alias":
-                return Unknown("an import in a class")
+                return Unknown("an import in a class", there=True)
             return Defined(where.subject, where.module, f"{where.name}.{name}", member)
         if name in _OF_EVERY_CLASS:
-            return Unknown("of every class")
+            return Unknown("of every class", there=True)
         source = where.subject.module(where.module)
         if source is not None and name in source.set_on_self:
-            return Unknown("set by a method")
+            return Unknown("set by a method", there=True)
         if "__getattr__" in members or not plain(where.definition):
             return Unknown("a class with __getattr__, or a decorator")
         for base in where.definition.bases:
@@ -229,7 +231,7 @@ class World:
         return None
 
     def _in_base(self, base: str, where: Defined, name: str, depth: int, seen: set[str]) -> Defined | Unknown | None:
-        if base in _BARE_BASES:
+        if base in BARE_BASES:
             return None
         path = base if "." in base else f"{where.module}.{base}"
         if path.partition(".")[0] not in self.subjects:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 SUBJECTS = ("ray", "vllm")
 """The packages whose names are followed."""
+ABSENT = ("sglang",)
+"""Packages that Ray's LLM libraries take instead of vLLM, and that an environment with vLLM does not have."""
 _PARSERS = frozenset({"parse", "Version", "parse_version", "LooseVersion"})
 
 
@@ -35,6 +37,8 @@ class Scope:
     """Names that hold what ``find_spec`` returned, and for which module."""
     attributes: Mapping[str, str | None] = field(default_factory=dict)
     """What the attributes of ``self`` stand for."""
+    checking: set[str] = field(default_factory=set)
+    """Names that only a type checker sees: they tell what a parameter is, and are not used."""
     owner: str | None = None
     """The chain of an instance of the class whose method this is."""
 
@@ -47,6 +51,7 @@ class Scope:
             dict(self.versions),
             dict(self.found),
             self.attributes,
+            set(self.checking),
             self.owner,
         )
 
@@ -66,6 +71,12 @@ class Scope:
         parents = self.package.split(".")
         parents = parents[: len(parents) - level + 1]
         return ".".join([*parents, *([module] if module else [])])
+
+    def is_used(self, node: ast.expr) -> bool:
+        """Tell whether an expression can be one that is evaluated when the program runs."""
+        while isinstance(node, ast.Attribute | ast.Call):
+            node = node.value if isinstance(node, ast.Attribute) else node.func
+        return not (isinstance(node, ast.Name) and node.id in self.checking)
 
     def chain(self, node: ast.expr) -> str | None:
         """Return the chain that an expression stands for; None for what is not followed."""

@@ -40,7 +40,7 @@ def _visit(node: ast.AST, scope: Scope, found: list[Step]) -> None:
                 _visit(function, scope, found)
             for argument in (*node.args, *(one.value for one in node.keywords)):
                 _visit(argument, scope, found)
-            if chain is not None and _LOGGER not in chain:
+            if chain is not None and _LOGGER not in chain and scope.is_used(function):
                 found.append(Touch(chain, node.lineno, arguments_of(node)))
         case ast.Attribute(value=value, ctx=ast.Load()):
             chain = scope.chain(node)
@@ -48,10 +48,11 @@ def _visit(node: ast.AST, scope: Scope, found: list[Step]) -> None:
                 _visit(value, scope, found)
             else:
                 _visit_base(value, scope, found)
-                found.append(Touch(chain, node.lineno))
+                if scope.is_used(node):
+                    found.append(Touch(chain, node.lineno))
         case ast.Name(ctx=ast.Load()):
             chain = scope.chain(node)
-            if chain is not None and "()" not in chain:
+            if chain is not None and "()" not in chain and scope.is_used(node):
                 found.append(Touch(chain, node.lineno))
         case ast.Lambda():
             inner: list[Step] = []

@@ -15,7 +15,9 @@ from pytest_raycompat.probe.deciding import Decider
 from pytest_raycompat.probe.facts import module_of
 from pytest_raycompat.probe.findings import Finding, Place
 from pytest_raycompat.probe.outline import Function, Handler, If, Import, Lose, Outline, Raise, Return, Step, Touch, Try
+from pytest_raycompat.probe.programs import UNUSED
 from pytest_raycompat.probe.resolving import Defined, InModule, Instance, Lost, Missing, Thing, Unknown, World
+from pytest_raycompat.probe.scopes import ABSENT
 
 _CATCHES = {
     "ModuleNotFoundError": {"ModuleNotFoundError", "ImportError"},
@@ -62,8 +64,8 @@ class Walk:
         self._module: list[Outline] = []
         self._guards: list[Place] = []
         """Tests that the sources do not decide, around what is walked."""
-        self._reasons: list[tuple[int, Finding]] = []
-        """What was caught or decided, and in which frame: a function that is called there has reasons of its own."""
+        self._reasons: list[tuple[range, Finding]] = []
+        """What was caught or decided, and in which frames a raise is because of it."""
         self._done: dict[tuple[str, str, bool], Obstacle | None] = {}
 
     def program(self, outline: Outline) -> None:
@@ -124,6 +126,8 @@ class Walk:
     def _import(self, step: Import) -> None:
         subject = self.world.subjects.get(step.module.partition(".")[0])
         if subject is None:
+            if step.module.partition(".")[0] in ABSENT:
+                self._absent(step)
             return
         own = self._own(subject.package)
         parts = step.module.split(".")
@@ -146,6 +150,12 @@ class Walk:
             message = f"cannot import name {step.name!r} from {step.module!r}"
             self._fail(Missing(chain, "ImportError", message, thing.subject), step.line)
         self._note(chain, thing)
+
+    def _absent(self, step: Import) -> None:
+        name = step.module.partition(".")[0]
+        message = f"No module named {name!r}"
+        finding = Finding("breaks", step.module, name, name, "ModuleNotFoundError", message, self._place(step.line))
+        raise Obstacle(finding, "ModuleNotFoundError")
 
     def _follows(self, module: str) -> bool:
         """Whether a module that is not a file may be there all the same: its parent makes names when asked."""
@@ -228,7 +238,8 @@ class Walk:
         if cause is None:
             yield
             return
-        self._reasons.append((len(self._module), cause.at(self._place(step.line, step.text))))
+        frame = len(self._module)
+        self._reasons.append((range(frame, frame + 1), cause.at(self._place(step.line, step.text))))
         try:
             yield
         finally:
@@ -250,7 +261,8 @@ class Walk:
         return None
 
     def _under(self, step: If, finding: Finding) -> Finding:
-        return finding.guarded(self._place(step.line, step.text), "unknown")
+        left_off = UNUSED.search(step.text) is not None
+        return finding.guarded(self._place(step.line, step.text), "guarded" if left_off else "unknown")
 
     def _try(self, step: Try) -> None:
         try:
@@ -267,7 +279,8 @@ class Walk:
         self._block(step.finally_)
 
     def _handle(self, handler: Handler, obstacle: Obstacle) -> None:
-        self._reasons.append((len(self._module), obstacle.finding))
+        frame = len(self._module)  # a handler may call a function that raises
+        self._reasons.append((range(frame, frame + 2), obstacle.finding))
         try:
             self._block(handler.body)
         except Obstacle as further:  # what is missing first is the cause
@@ -281,6 +294,8 @@ class Walk:
         self._caught(handler, obstacle)
 
     def _caught(self, handler: Handler, obstacle: Obstacle) -> None:
+        if obstacle.finding.package in ABSENT:
+            return
         types = ", ".join(handler.types) or "everything"
         self.findings.append(obstacle.finding.guarded(self._place(handler.line, f"except {types}"), "guarded"))
 
@@ -295,7 +310,7 @@ class Walk:
         raise Obstacle(cause.raising(step.exception, message, place), step.exception)
 
     def _reason(self) -> Finding | None:
-        if self._reasons and self._reasons[-1][0] == len(self._module):
+        if self._reasons and len(self._module) in self._reasons[-1][0]:
             return self._reasons[-1][1]
         return None
 
