@@ -11,6 +11,10 @@ STATUSES: tuple[Status, ...] = ("no obstacle found", "guarded", "unknown", "brea
 """From the best to the worst."""
 
 
+PROGRAM = "the flow "
+"""Before the name of a flow, where what it does is not in a file."""
+
+
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     """A line of a file; ``text`` is what stands there, or in short."""
 
@@ -19,7 +23,7 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return self.file if self.file.startswith(PROGRAM) else f"{self.file}:{self.line}"
 
 
 class History(msgspec.Struct, frozen=True, omit_defaults=True):

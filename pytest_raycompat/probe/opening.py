@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion
 from pytest_raycompat import __version__
 from pytest_raycompat.probe.facts import OWN, pack, unpack
 from pytest_raycompat.probe.subjects import Subject, look_through
-from pytest_raycompat.releases import Release, ReleaseError, Target
+from pytest_raycompat.releases import File, Release, ReleaseError, Target
 from pytest_raycompat.releases.archive import Archive, Folder, ZipFile
 from pytest_raycompat.releases.cache import Cache
 from pytest_raycompat.releases.index import Index
@@ -64,6 +64,11 @@ class Opener:
             raise ReleaseError(f"--{package}: there is no folder {text}: write a version, a wheel, or a folder")
         return self.release(self.index.release(package, text))
 
+    def is_known(self, release: Release) -> bool:
+        """Tell whether a release has been read before."""
+        wheel = self.target.choose_to_read(release.files) or release.sdist
+        return wheel is not None and self._cache.has("facts", _key(wheel))
+
     def release(self, release: Release) -> Subject:
         """Open a release of the index.
 
@@ -83,7 +88,7 @@ class Opener:
         assert file is not None
         archive = RemoteArchive(self.index.transport, wheel, release.sdist, self._warn)
         self._archives.append(archive)
-        return self._kept_or_read(f"{file.name}#{file.sha256}", package, release.version, archive, title)
+        return self._kept_or_read(_key(file), package, release.version, archive, title)
 
     def wheel(self, package: str, path: Path) -> Subject:
         """Open a wheel on this machine.
@@ -171,6 +176,10 @@ class Opener:
     def _check_content(self, package: str, archive: Archive, place: str) -> None:
         if f"{package}/__init__.py" not in archive.names():
             raise ReleaseError(f"{place}: no package {package!r} in it (no {package}/__init__.py)")
+
+
+def _key(file: File) -> str:
+    return f"{file.name}#{file.sha256}"
 
 
 def installed_folders(python: str) -> dict[str, str]:

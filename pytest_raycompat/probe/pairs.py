@@ -8,7 +8,7 @@ from functools import lru_cache
 from packaging.requirements import InvalidRequirement, Requirement
 
 from pytest_raycompat.probe.facts import OWN
-from pytest_raycompat.probe.findings import Finding, FlowResult, PairResult, status_of
+from pytest_raycompat.probe.findings import PROGRAM, Finding, FlowResult, PairResult, status_of
 from pytest_raycompat.probe.outline import Outline
 from pytest_raycompat.probe.outlining import outline
 from pytest_raycompat.probe.programs import PROGRAMS, Program
@@ -42,7 +42,7 @@ def _flow(subjects: Mapping[str, Subject], program: Program) -> FlowResult:
 
 @lru_cache
 def _outline(program: Program) -> Outline:
-    return outline(program.source, f"raycompat.{program.flow}", f"raycompat/{program.flow}.py", OWN)
+    return outline(program.source, f"raycompat.{program.flow}", f"{PROGRAM}{program.name}", OWN)
 
 
 def _distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 _V1 = (("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "0"),)
 _V2 = (("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "1"),)
 
+_LINE, _INDENTED = "\n", "\n    "
+
 UNUSED = re.compile(r"weight_transfer|wt_cfg|nsight|elastic_ep|lora|is_tpu|is_xpu|is_rocm|is_hpu|multi_?modal")
 """Tests of what no flow of the suites uses: what is missing behind one is guarded."""
 
@@ -52,10 +54,13 @@ else:
     raise RuntimeError(f"vLLM {vllm.__version__} has no RayExecutorV2")
 """
 _DEFAULT_EXECUTOR = f"""
-if hasattr(vllm.envs, "VLLM_USE_RAY_V2_EXECUTOR_BACKEND") and vllm.envs.VLLM_USE_RAY_V2_EXECUTOR_BACKEND:
-{_EXECUTOR_V2.replace(chr(10), chr(10) + "    ")}
+import vllm.envs
+if find_spec("vllm.v1.executor.ray_executor_v2") is None:
+{_EXECUTOR_V1.replace(_LINE, _INDENTED)}
+elif hasattr(vllm.envs, "VLLM_USE_RAY_V2_EXECUTOR_BACKEND") and not vllm.envs.VLLM_USE_RAY_V2_EXECUTOR_BACKEND:
+{_EXECUTOR_V1.replace(_LINE, _INDENTED)}
 else:
-{_EXECUTOR_V1.replace(chr(10), chr(10) + "    ")}
+{_EXECUTOR_V2.replace(_LINE, _INDENTED)}
 """
 _DATA_STAGE = """
 from ray.llm._internal.batch.stages import vllm_engine_stage as stage

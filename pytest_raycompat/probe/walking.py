@@ -252,8 +252,9 @@ class Walk:
         try:
             self._block(block)
         except Obstacle as obstacle:
-            self.findings.append(self._under(step, obstacle.finding))
-            return obstacle
+            if obstacle.finding.package not in ABSENT:
+                self.findings.append(self._under(step, obstacle.finding))
+                return obstacle
         except (_Returned, _Abandoned):
             pass
         finally:
