@@ -13,7 +13,7 @@ from pytest_raycompat.probe.outlining import outline
 
 OWN = "pytest_raycompat"
 """The package of the flows, which are programs that use both."""
-FORMAT = 2
+FORMAT = 3
 """Of what is kept; another one is not read, but made anew."""
 SOURCES = (".py", ".pyi", ".so", ".pyx", ".pxd")
 _LEFT_OUT = {

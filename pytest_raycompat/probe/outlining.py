@@ -55,6 +55,7 @@ class _Reader:
         self.scope = Scope(module, package)
         self.postponed: list[tuple[str, _Definition, Scope]] = []
         self.annotated = True
+        self.replaced: dict[str, str] = {}
 
     def read(self, tree: ast.Module) -> Outline:
         future = (one for one in tree.body if isinstance(one, ast.ImportFrom) and one.module == "__future__")
@@ -72,7 +73,7 @@ class _Reader:
         while self.postponed:
             name, node, scope = self.postponed.pop()
             self.functions[name] = self.function(node, scope, name)
-        return Outline(self.path, body, self.functions, bindings)
+        return Outline(self.path, body, self.functions, bindings | self.replaced)
 
     def imported(self, tree: ast.Module) -> set[str]:
         return {
@@ -168,10 +169,20 @@ class _Reader:
                 if chain is not None or name not in lost(handler.body):
                     changed[name] = chain if changed.get(name, chain) == chain else None
         scope.names |= changed
+        if not where:
+            self.replace({name for handler in node.handlers for name in lost(handler.body)}, scope)
         finally_ = self.block(node.finalbody, scope, where)
         if not body and not otherwise:
             return list(finally_)
         return [Try(body, tuple(handlers), otherwise, finally_)]
+
+    def replace(self, names: set[str], scope: Scope) -> None:
+        """From here on, say of names that a handler sets to None that they are this module's: they may be lost."""
+        for name in names:
+            chain = scope.names.get(name)
+            if chain is not None:
+                self.replaced[name] = chain
+                scope.names[name] = f"{self.module}.{name}"
 
     def definition(self, node: _Definition, scope: Scope, where: str) -> list[Step]:
         steps = [step for decorator in node.decorator_list for step in touches(decorator, scope)]

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pytest_raycompat.probe.calling import refused
 from pytest_raycompat.probe.deciding import Decider
 from pytest_raycompat.probe.facts import module_of
-from pytest_raycompat.probe.findings import Finding, Place
+from pytest_raycompat.probe.findings import PROGRAM, Finding, Place
 from pytest_raycompat.probe.outline import Function, Handler, If, Import, Lose, Outline, Raise, Return, Step, Touch, Try
-from pytest_raycompat.probe.programs import UNUSED
+from pytest_raycompat.probe.programs import INTERNAL, UNUSED
 from pytest_raycompat.probe.resolving import Defined, InModule, Instance, Lost, Missing, Thing, Unknown, World
 from pytest_raycompat.probe.scopes import ABSENT
 
@@ -112,8 +112,9 @@ class Walk:
         return self._module[-1].path.startswith(f"{package}/")
 
     def _fail(self, missing: Missing, line: int, exception: str | None = None, message: str | None = None) -> None:
+        ours = self._module[-1].path.startswith(PROGRAM) and INTERNAL.match(missing.chain)
         finding = Finding(
-            status="breaks",
+            status="unknown" if ours else "breaks",
             missing=missing.chain,
             subject=missing.subject.label,
             package=missing.subject.package,
