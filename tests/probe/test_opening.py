@@ -165,7 +165,7 @@ def test_a_fork_that_differs_from_its_release_in_one_signature(
     index: LocalIndex, session: Session, make_folder: Callable[..., Path]
 ) -> None:
     others = "def __getattr__(name):\n    return make(name)\n"  # of which nothing can be said
-    files = {"ray/__init__.py": others, "ray/util/__init__.py": "", "ray/util/scheduling_strategies.py": others}
+    files = {"ray/__init__.py": others, "ray/util/__init__.py": others, "ray/util/scheduling_strategies.py": others}
     node = "from ray.dag.node import DAGNode\n\nclass InputNode: ...\nclass MultiOutputNode(DAGNode): ...\n"
     release = files | {"ray/dag/__init__.py": node, "ray/dag/node.py": COMPILE.format("")}
     fork = release | {"ray/dag/node.py": COMPILE.format(", _overlap_gpu_communication=None")}
@@ -177,6 +177,7 @@ def test_a_fork_that_differs_from_its_release_in_one_signature(
     def missing(what: str) -> list[str]:
         result = session.pair(session.subject("ray", what), vllm)
         (flow,) = [one for one in result.flows if one.flow == "compiled_graph"]
+
         return [one.missing for one in flow.findings if "compile" in one.missing]
 
     assert missing("2.35.0") == ["ray.dag.node.DAGNode.experimental_compile(_overlap_gpu_communication)"]

@@ -17,7 +17,7 @@ from tests.local_index import LocalIndex, wheel_of
 
 NAME = "ray-2.35.0-cp311-cp311-manylinux_2_17_x86_64.whl"
 FILLER = random.Random(0).randbytes(3_000_000)
-FILES = {
+FILES: dict[str, str | bytes] = {
     "ray/__init__.py": "import ray.actor\n" * 100,
     "ray/core.bin": FILLER,
     "ray/actor.py": "class ActorHandle: ...\n",
