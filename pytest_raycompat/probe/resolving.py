@@ -98,10 +98,13 @@ class World:
             return Unknown("too many re-exports")
         if self.lost:  # what is lost, a chain goes through
             return self._resolved(chain, depth)
+        outer = self._root
+        if outer is not None and outer != root:
+            self._crossings += 1
         known: Thing | None = subject.resolved.get(chain)
         if known is not None:
             return known
-        outer, before = self._root, self._crossings
+        before = self._crossings
         self._root = root
         try:
             thing = self._resolved(chain, depth)
@@ -109,8 +112,6 @@ class World:
             self._root = outer
         if self._crossings == before:
             subject.resolved[chain] = thing
-        if outer is not None and outer != root:
-            self._crossings += 1
         return thing
 
     def _resolved(self, chain: str, depth: int) -> Thing:
