@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-import os
+import hashlib
 import textwrap
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pytest_raycompat.probe.session import Session
 from pytest_raycompat.releases import ReleaseError
+from pytest_raycompat.releases.cache import Cache
 from tests.local_index import LocalIndex, wheel_of
 
 NAME = "{}-{}-cp311-cp311-manylinux_2_17_x86_64.whl"
@@ -49,20 +51,21 @@ def test_a_damaged_cache_is_said_and_read_anew(
     add(index, "ray", "2.35.0", RAY)
     session.subject("ray", "2.35.0")
     session.opener.save()
-    (path,) = (tmp_path / "cache" / "pytest-raycompat" / "facts").iterdir()
+    (path,) = (tmp_path / "cache" / "pytest-raycompat").glob("facts-*/*")
     path.write_bytes(path.read_bytes()[:-10])
     with Session(python="3.11", warn=warnings.append) as again:
         assert again.subject("ray", "2.35.0").has("ray.dag")
     assert warnings == [f"{path} is damaged (an interrupted copy, or a full disk?): it is made anew"]
 
 
-def test_facts_of_another_version_of_this_package_are_made_anew(
-    index: LocalIndex, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_facts_of_another_form_are_made_anew(index: LocalIndex, session: Session, tmp_path: Path) -> None:
     add(index, "ray", "2.35.0", RAY)
     session.subject("ray", "2.35.0")
     session.opener.save()
-    monkeypatch.setattr("pytest_raycompat.probe.facts.FORMAT", 999)
+    (path,) = (tmp_path / "cache" / "pytest-raycompat").glob("facts-*/*")
+    (file,) = index.files["ray"]
+    key = f"{file}#{hashlib.sha256(index.files['ray'][file]).hexdigest()}"
+    Cache(tmp_path / "cache" / "pytest-raycompat").put(path.parent.name, key, msgspec.msgpack.encode(["nothing"]))
     with Session(python="3.11") as again:
         assert again.subject("ray", "2.35.0").has("ray.dag")
 
@@ -223,4 +226,3 @@ def test_the_packages_of_an_interpreter(
     found = session.installed(str(make_program(f'echo \'{{"ray": "{folder}"}}\'')))
     assert list(found) == ["ray"]
     assert found["ray"].label == "Ray 2.35.0"
-    assert os.fspath(folder)

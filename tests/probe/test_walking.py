@@ -317,3 +317,32 @@ def test_what_only_a_type_checker_sees_is_not_used(walk: WalkProgram) -> None:
             node: Nope
         """
     assert walk(program, ray=RAY) == []
+
+
+ENGINE = {
+    "vllm/engine/arg_utils.py": """
+        from dataclasses import dataclass
+
+        @dataclass
+        class EngineArgs:
+            model: str = ""
+        """
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "breaks"),
+    [
+        ("options['task'] = 1\nEngineArgs(**options)", True),
+        ("options = {'model': '', 'task': 1}\nEngineArgs(**options)", True),
+        ("if anything:\n    options['task'] = 1\nEngineArgs(**options)", False),
+        ("options['task'] = 1\noptions.pop('task')\nEngineArgs(**options)", False),
+        ("options['task'] = 1\ndel options['task']\nEngineArgs(**options)", False),
+        ("options['task'] = 1\nif anything:\n    normalize(options)\nEngineArgs(**options)", False),
+    ],
+)
+def test_keys_of_a_dict_are_arguments_where_they_are_sure_to_be_there(
+    walk: WalkProgram, body: str, breaks: bool
+) -> None:
+    findings = walk(f"from vllm.engine.arg_utils import EngineArgs\n{body}", vllm=ENGINE)
+    assert [one.missing for one in findings] == (["vllm.engine.arg_utils.EngineArgs(task)"] if breaks else [])
