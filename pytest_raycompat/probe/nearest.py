@@ -11,7 +11,7 @@ from pytest_raycompat.probe.findings import FlowResult
 from pytest_raycompat.probe.programs import Program
 from pytest_raycompat.releases import Release
 
-STEPS = 24
+STEPS = 60
 """How many releases are looked at in each direction."""
 
 
