@@ -69,7 +69,8 @@ def main() -> int:
             late = late or (limit is not None and seconds > limit) or memory > LIMIT_GIB
             said = f", at most {limit:.0f} s" if limit is not None else ""
             print(
-                f"{name}: {seconds:.1f} s{said}; {worked:.1f} s of the processor; {memory:.2f} GiB, at most {LIMIT_GIB} GiB",
+                f"{name}: {seconds:.1f} s{said}; {worked:.1f} s of the processor; "
+                f"{memory:.2f} GiB, at most {LIMIT_GIB} GiB",
                 flush=True,
             )
     return 1 if late else 0

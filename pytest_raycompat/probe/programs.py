@@ -99,7 +99,7 @@ class Program:
     """In :data:`pytest_raycompat.flows.registry.FLOWS`."""
     text: str
     executor: str | None = None
-    """The one that it is run with; None for the one that vLLM takes by itself."""
+    """The one that it is run with; None for RayExecutorV2 where that vLLM has it, which is what the suites ask for."""
     settings: tuple[tuple[str, str], ...] = ()
     """Environment variables that the flow sets."""
     named: bool = False
@@ -125,7 +125,7 @@ _GENERATE = "import ray\nimport vllm.engine.arg_utils\nimport vllm.envs\n" + _ou
 PROGRAMS: tuple[Program, ...] = (
     Program("generate", _GENERATE + _EXECUTOR_V1, "ray-v1", _V1, named=True),
     Program("generate", _GENERATE + _EXECUTOR_V2, "ray-v2", _V2, named=True),
-    Program("serve", f"{_GENERATE}import vllm.entrypoints.openai.api_server\n{_DEFAULT_EXECUTOR}"),
+    Program("serve", f"{_GENERATE}import vllm.entrypoints.openai.api_server\n{_DEFAULT_EXECUTOR}", settings=_V2),
     Program("compiled_graph", _ours("compiled_graph", "run_graph")),
     Program("ray_data", _ours("ray_data", "with_ray") + _DATA_STAGE),
     Program(
@@ -140,8 +140,8 @@ else:
         + _ours("ray_serve", "ray_serve")
         + _SERVE_ENGINE,
     ),
-    Program("rlhf", _GENERATE + _ours("rlhf", "rlhf") + _DEFAULT_EXECUTOR),
-    Program("jobs", _ours("jobs", "run_jobs") + _GENERATE + _DEFAULT_EXECUTOR),
+    Program("rlhf", _GENERATE + _ours("rlhf", "rlhf") + _DEFAULT_EXECUTOR, settings=_V2),
+    Program("jobs", _ours("jobs", "run_jobs") + _GENERATE + _DEFAULT_EXECUTOR, settings=_V2),
     Program(
         "data_parallel",
         "from pytest_raycompat.flows.data_parallel import generate\ngenerate(reporter, arguments)\n"
@@ -154,6 +154,7 @@ CoreEngineActorManager.create_dp_placement_groups(*options)
 if hasattr(manager, "shutdown"):
     manager.shutdown()
 """ + _DEFAULT_EXECUTOR,
+        settings=_V2,
     ),
 )
 """In the order in which they are shown."""
