@@ -7,6 +7,7 @@ One event a line. ``event`` is one of ``start``, ``phase``, ``output``, ``eviden
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import math
 import os
@@ -137,4 +138,5 @@ def run_program(flow: str, parameters: dict[str, Any], body: Callable[[Reporter]
         reporter.exception(error)
         return 1
     reporter.done()
+    gc.freeze()  # or the interpreter's end looks through the 600,000 objects of vLLM and torch once more, for seconds
     return 0
