@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.nodeids import sharing
 from pytest_raycompat.state import SESSION
 
 FOLDER = "raycompat_folder"
@@ -34,13 +35,6 @@ def forget(config: pytest.Config, name: str) -> None:
 
 def _told_by(config: pytest.Config) -> Path:
     return Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
-
-
-def sharing(nodeid: str) -> str:
-    """Name what a test shares results with: its class or module, and its parameters."""
-    path, bracket, parameters = nodeid.partition("[")  # which may hold anything
-    scope = path.rpartition("::")[0]
-    return f"{scope or path}{bracket}{parameters}"
 
 
 class Controller:

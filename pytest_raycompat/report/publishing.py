@@ -34,7 +34,7 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
 
     for line, markup in terminal.table(records, width):
         write(line, markup)
-    lines = terminal.details(records, lambda log: shown(collector.root / log))
+    lines = terminal.details(records, lambda log: shown(collector.root / log), width if reporter.isatty else None)
     if lines:
         write("")
     for line, markup in lines:
