@@ -127,22 +127,28 @@ def compare(
 def compare_pair(pair: Pair, *, vanished_is_worse: bool = False) -> EnvironmentComparison:
     """Compare one environment before and now."""
     old, new = pair.old, pair.new
-    between = differences(old, new) if old is not None and new is not None else ()
-    same_machine = old is not None and new is not None and all(one.effect != "machine" for one in between)
+    timings = compare_timings(old, new) if old is not None and new is not None else None
     return EnvironmentComparison(
         old=label(old) if old is not None else None,
         new=label(new) if new is not None else None,
         old_finished=old is None or old.finished,
         new_finished=new is None or new.finished,
-        differences=between,
+        differences=differences(old, new) if old is not None and new is not None else (),
         entries=compare_results(
             old.results if old is not None else (),
             new.results if new is not None else (),
             vanished_is_worse=vanished_is_worse,
         ),
-        timings=timing_changes(old, new) if old is not None and new is not None and same_machine else (),
-        timings_compared=same_machine,
+        timings=timings or (),
+        timings_compared=timings is not None,
     )
+
+
+def compare_timings(old: Report, new: Report) -> tuple[TimingChange, ...] | None:
+    """Say what takes longer or does less; None where the machines differ, so that it cannot be compared."""
+    if any(one.effect == "machine" for one in differences(old, new)):
+        return None
+    return timing_changes(old, new)
 
 
 def compare_results(

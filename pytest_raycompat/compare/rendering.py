@@ -57,7 +57,7 @@ def text(comparison: Comparison) -> str:
         for group in groups_of(told(environment.entries)):
             lines += _text_of(group)
         for change in environment.timings:
-            how = "slower" if change.new_s > change.old_s else "faster"
+            how = "slower" if change.slower else "faster"
             lines.append(f"  {'! ' if change.worse else '  '}{how:<13}  {change}")
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -49,7 +50,10 @@ def ask(reporter: Reporter, address: str, max_tokens: int) -> None:
     deltas = client.chat.completions.create(messages=chat, stream=True, **settings)
     reporter.output("streamed_chat", [delta.choices[0].delta.content or "" for delta in deltas if delta.choices])
 
-    reporter.output("at_once", [answer["text"] for answer in at_once(complete)])
+    began = time.monotonic()
+    answers = at_once(complete)
+    reporter.rate("tokens", AT_ONCE * max_tokens, time.monotonic() - began)  # each as long as it may be: ignore_eos
+    reporter.output("at_once", [answer["text"] for answer in answers])
 
 
 def at_once(send: Callable[[str], Any]) -> list[Any]:

@@ -81,6 +81,7 @@ def record_of(
         workarounds=workarounds_of(flows),
         evidence=about.evidence,
         timings=about.timings,
+        rates=about.rates,
         control=control_of(control) if control is not None else None,
         reproduce=about.reproduce,
         logs=about.logs,
@@ -110,6 +111,7 @@ def attempt_of(record: TestRecord) -> AttemptRecord:
         phase=record.phase,
         exception=record.exception,
         timings=record.timings,
+        rates=record.rates,
         logs=record.logs,
     )
 

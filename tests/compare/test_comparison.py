@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import msgspec
 import pytest
 
 from pytest_raycompat.compare import rendering
@@ -165,38 +164,6 @@ def test_environments_that_are_shown_together_are_told_apart_in_a_few_words(
     names: list[str], expected: list[str]
 ) -> None:
     assert brief(names) == expected
-
-
-def test_one_run_each_may_be_noise() -> None:
-    (change, _) = compare([make_report(timed(10))], [make_report(timed(20))]).environments[0].timings
-    assert str(change) == "generate, start: 9.0 s → 19.0 s (+111 %; may be noise: 1 and 1 runs, 3 each would tell)"
-    assert not change.worse
-    assert not compare([make_report(timed(10))], [make_report(timed(14))]).environments[0].timings
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said", "worse"),
-    [
-        ((10, 10.2, 10.4), (13, 13.1, 13.5), True, True),
-        ((10, 10.2, 10.4), (11.5, 11.6, 11.8), True, False),
-        ((10, 10.2, 10.4), (7, 7.1, 7.2), True, False),
-        ((10, 10.2, 16.0), (13, 13.1, 13.5), False, False),
-        ((10, 10.2, 10.4), (10.5, 10.6, 10.7), False, False),
-    ],
-    ids=["slower by a third", "slower by a little", "faster", "as noisy as that", "too little"],
-)
-def test_where_the_noise_is_known(old: tuple[float, ...], new: tuple[float, ...], said: bool, worse: bool) -> None:
-    comparison = compare([make_report(timed(*old))], [make_report(timed(*new))])
-    totals = [change for change in comparison.environments[0].timings if change.phase == "total"]
-    assert bool(totals) is said
-    assert comparison.worse is worse
-
-
-def test_tests_that_share_a_flow_are_one_run_of_it() -> None:
-    one = timed(10)
-    three = [msgspec.structs.replace(one, id=str(number)) for number in range(3)]
-    changes = compare([make_report(*three)], [make_report(*three[:1], timed(20))]).environments[0].timings
-    assert all(change.old_samples == 1 for change in changes)
 
 
 def sample() -> Any:
