@@ -24,7 +24,7 @@ FOLDER = Path(__file__).with_name("reports")
 MADE = "<!-- Written by `python docs/report_pages.py` from the reports beside it; change nothing here. -->"
 PAGES_HERE = "<!-- pages -->"
 """Where the built documentation links to the HTML pages, which a checkout does not have."""
-HTML = {"matrix.html": "The runs side by side, with details and filters", "changes.html": "What changed, as a page"}
+HTML = {"matrix.html": "The runs side by side, with details and filters", "comparison.html": "What changed, as a page"}
 
 
 def name_of(report: Report) -> str:
@@ -73,7 +73,7 @@ def write_html(target: Path) -> None:
     reports = read_all()
     target.mkdir(parents=True, exist_ok=True)
     (target / "matrix.html").write_text(page.render(reports), encoding="utf-8")
-    (target / "changes.html").write_text(page.render_comparison(comparisons(reports)[0]), encoding="utf-8")
+    (target / "comparison.html").write_text(page.render_comparison(comparisons(reports)[0]), encoding="utf-8")
 
 
 def with_links(text: str) -> str:

@@ -44,6 +44,7 @@ def test_the_built_pages_are_linked_and_complete(tmp_path: Path) -> None:
     report_pages.write_html(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(report_pages.HTML)
     for name in report_pages.HTML:
+        assert not (report_pages.FOLDER / name).with_suffix(".md").exists(), "both would be one page of the built docs"
         assert f'<a href="{name}">' in text
         assert (tmp_path / name).read_text().rstrip().endswith("</html>")
 
