@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -50,7 +51,10 @@ def ask(reporter: Reporter, address: str, max_tokens: int) -> None:
     reporter.output("streamed_chat", [delta.choices[0].delta.content or "" for delta in deltas if delta.choices])
 
     many = [PROMPTS[number % len(PROMPTS)] for number in range(AT_ONCE)]
-    reporter.output("at_once", [answer["text"] for answer in at_once(complete, many)])
+    began = time.monotonic()
+    answers = at_once(complete, many)
+    reporter.rate("tokens", AT_ONCE * max_tokens, time.monotonic() - began)  # each as long as it may be: ignore_eos
+    reporter.output("at_once", [answer["text"] for answer in answers])
 
 
 def at_once(send: Callable[[str], Any], prompts: Sequence[str]) -> list[Any]:

@@ -1,7 +1,7 @@
 """How a flow reports: JSON lines on its standard output, everything else on its standard error.
 
-One event a line. ``event`` is one of ``start``, ``phase``, ``output``, ``evidence``, ``hold``, ``exception``, ``done``;
-``at`` is seconds since the flow began.
+One event a line. ``event`` is one of ``start``, ``phase``, ``output``, ``evidence``, ``rate``, ``hold``, ``exception``,
+``done``; ``at`` is seconds since the flow began.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class Reporter:
     def evidence(self, name: str, value: Any) -> None:
         """Report something that proves on what the flow ran."""
         self._emit("evidence", name=name, value=value)
+
+    def rate(self, name: str, amount: float, seconds: float) -> None:
+        """Report how much of something the flow did in how many seconds; what it did to come to that is left out."""
+        self._emit("rate", name=name, per_second=round(amount / max(seconds, 1e-9), 3))
 
     def hold(self) -> None:
         """Stay as it is until the runner has looked at the cluster; by hand there is nobody to wait for."""
