@@ -129,7 +129,8 @@ def read_logs(path: Path | None) -> Path | None:
     """Read ``--raycompat-logs``."""
     blocking = next((one for one in (path, *path.parents) if one.exists()), None) if path is not None else None
     if blocking is not None and not blocking.is_dir():
-        raise SettingsError(f"--raycompat-logs: {str(path)!r} is not a folder, or below a file: write the path of a folder")
+        what = "is a file" if blocking == path else f"is below {blocking.name!r}, which is a file"
+        raise SettingsError(f"--raycompat-logs: {str(path)!r} {what}: write the path of a folder")
     return path
 
 

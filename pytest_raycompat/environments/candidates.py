@@ -30,7 +30,7 @@ class Candidate:
 
     package: Package
     label: str
-    """What tells it from others: ``2.60.0``, or of a file ``2.35.0+corp.3@1a2b3c4d`` with the digest of what is in it."""
+    """What tells it from others: ``2.60.0``, or of a file ``2.35.0+corp.3@1a2b3c4d``, with a digest of it."""
     requirement: str
     """As uv takes it; empty for :data:`NONE`."""
     version: str | None

@@ -92,7 +92,7 @@ class EnvironmentStore:
                     self._write(name, msgspec.structs.replace(marker, used=time.time()))
 
     def prune(self, keep: int, room_bytes: float = 0.0) -> None:
-        """Delete the oldest environments until at most ``keep`` are left, and ``room_bytes`` are free if that can be."""
+        """Delete the oldest environments until ``keep`` are left and, if that can be, ``room_bytes`` are free."""
         ours = sorted(self._ours(), key=lambda one: one[1].used)
         while ours and (len(ours) > keep or self._free_bytes(self.folder) < room_bytes):
             name, _ = ours.pop(0)
@@ -106,7 +106,9 @@ class EnvironmentStore:
         if self._read(name) is not None:
             self._remove(name)
         elif (self.folder / name).exists():
-            raise BuildError("unbuildable", f"{self.folder / name} is there and was not made by raycompat: move it away")
+            raise BuildError(
+                "unbuildable", f"{self.folder / name} is there and was not made by raycompat: move it away"
+            )
         self.prune(self.keep - 1, order.room_gib * GIB)
         began = time.monotonic()
         try:

@@ -1,7 +1,7 @@
 """Cells: what was found out about each pair, as files, so that an interrupt loses and repeats none.
 
-A folder has ``matrix.json`` (what is measured), ``cells/NAME/cell.json`` and ``report.json``, and ``logs/NAME/``. A cell
-is over when its ``cell.json`` is there, which is written last.
+A folder has ``matrix.json`` (what is measured), ``cells/NAME/cell.json`` and ``report.json``, and ``logs/NAME/``. A
+cell is over when its ``cell.json`` is there, which is written last.
 """
 
 from __future__ import annotations
@@ -160,4 +160,3 @@ def is_red(cell: Cell, report: Report | None) -> bool:
     if cell.state != "measured" or report is None:
         return True
     return any(record.verdict in RED for record in report.results)
-

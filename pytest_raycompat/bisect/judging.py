@@ -1,0 +1,109 @@
+"""How a version is judged: by running tests on it, or by whatever else can say good or bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pytest_raycompat.bisect.search import Judgement
+from pytest_raycompat.environments.candidates import Candidate, read_candidate
+from pytest_raycompat.environments.ordering import Pair
+from pytest_raycompat.environments.recipe import Package
+from pytest_raycompat.matrix.cells import PASSING, Cell, CellStore
+from pytest_raycompat.matrix.measuring import Watch
+from pytest_raycompat.matrix.running import Measures
+from pytest_raycompat.records import Verdict
+from pytest_raycompat.report.document import Report, TestRecord
+from pytest_raycompat.report.terminal import counts
+
+GOOD: frozenset[Verdict] = frozenset({"passed", "gap-closed"})
+BAD: frozenset[Verdict] = frozenset({"known-gap", "gap-changed", "failed", "crashed", "timed-out"})
+"""A known gap is what is looked for, not what is excused."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a version was judged."""
+
+    judgement: Judgement
+    why: str
+    gaps: tuple[str, ...] = ()
+    """Ids of the known gaps that showed."""
+    report: Path | None = None
+    """The report of the run, where there was one."""
+
+
+class Judge(Protocol):
+    """What tells good from bad."""
+
+    def judge(self, version: str) -> Judged:
+        """Judge a version; what it has judged before, also in a process before this one, it does not judge anew."""
+        ...
+
+
+class SuiteJudge:
+    """Judges by running tests, as a matrix does.
+
+    Args:
+        package: what is searched.
+        other: what is paired with each version.
+        device: ``cpu`` or ``cuda``.
+        cells: what was measured before.
+        measurer: measures what was not.
+        watch: told what it has come to.
+    """
+
+    def __init__(
+        self,
+        package: Package,
+        other: Candidate,
+        device: str,
+        cells: CellStore,
+        measurer: Measures,
+        watch: Watch = lambda phase: None,
+    ) -> None:
+        self._package = package
+        self._other = other
+        self._device = device
+        self._cells = cells
+        self._measurer = measurer
+        self._watch = watch
+
+    def judge(self, version: str) -> Judged:
+        """Judge a version by what its tests say."""
+        candidate = read_candidate(self._package, version, self._device, Path())
+        ray, vllm = (candidate, self._other) if self._package == "ray" else (self._other, candidate)
+        pair = Pair(ray, vllm, self._device)
+        cell = self._cells.find(pair.name)
+        if cell is None or cell.state in PASSING:
+            cell = self._measurer.measure(pair, self._watch)
+        return judged(cell, self._cells.report(pair.name), self._cells.paths(pair.name)[0])
+
+
+def judged(cell: Cell, report: Report | None, path: Path) -> Judged:
+    """Judge a cell: bad where a test fails, good where one passes and none fails."""
+    if cell.state != "measured" or report is None:
+        return Judged("skip", f"{cell.state}: {' '.join(cell.reason.split())}")
+    verdicts = {record.verdict for record in report.results}
+    gaps = tuple(sorted({record.gap for record in report.results if record.verdict in BAD and record.gap}))
+    if verdicts & BAD:
+        return Judged("bad", why(report.results, lambda record: record.verdict in BAD), gaps, path)
+    if verdicts & GOOD and not verdicts & {"infra", "control-failed"}:
+        return Judged("good", counts(report.results), report=path)
+    return Judged("skip", why(report.results, lambda record: bool(record.reason)) or "no test", report=path)
+
+
+def why(records: Sequence[TestRecord], chosen: Callable[[TestRecord], bool]) -> str:
+    """Say the first reason of what is ``chosen``, after the counts."""
+    reasons = [first_line(record) for record in records if chosen(record)]
+    return f"{counts(records)}{f': {reasons[0]}' if reasons else ''}"
+
+
+def first_line(record: TestRecord) -> str:
+    """Say in one line why a test did not pass: the exception where there is one."""
+    if record.exception is not None:
+        message = (record.exception.message.splitlines() or [""])[0]
+        return f"{record.exception.type}: {message}"
+    return (record.reason.splitlines() or [""])[0]
