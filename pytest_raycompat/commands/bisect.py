@@ -13,8 +13,8 @@ from pytest_raycompat.commands import CommandError
 from pytest_raycompat.commands.matrix import add_building_options, make_measurer
 
 if TYPE_CHECKING:
-    from pytest_raycompat.bisect.finding import Finding
-    from pytest_raycompat.bisect.judging import Judge
+    from pytest_raycompat.bisection.finding import Finding
+    from pytest_raycompat.bisection.judging import Judge
     from pytest_raycompat.environments.candidates import Candidate
     from pytest_raycompat.environments.dating import Releases
     from pytest_raycompat.environments.recipe import Package
@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
 
 def run_bisect(arguments: argparse.Namespace) -> int:
     """Search; return 0 where one change was found, and 1 where there are several."""
-    from pytest_raycompat.bisect.finding import describe, edits
+    from pytest_raycompat.bisection.finding import describe, edits
     from pytest_raycompat.gaps import known_gaps
     from pytest_raycompat.matrix.cells import CellStore, Request
     from pytest_raycompat.processes.running import Interrupted, interruptible
@@ -79,9 +79,9 @@ def run_bisect(arguments: argparse.Namespace) -> int:
 
 def search(arguments: argparse.Namespace, words: tuple[str, ...], store: Any) -> Finding:
     """Search the releases between the two that were named."""
-    from pytest_raycompat.bisect.history import read_history, target_of
-    from pytest_raycompat.bisect.judging import SuiteJudge
-    from pytest_raycompat.bisect.running import bisect
+    from pytest_raycompat.bisection.history import read_history, target_of
+    from pytest_raycompat.bisection.judging import SuiteJudge
+    from pytest_raycompat.bisection.running import bisect
     from pytest_raycompat.environments import recipe
 
     index = open_index()
@@ -106,7 +106,7 @@ def read_other(arguments: argparse.Namespace, index: Releases, target: Target) -
     Raises:
         CommandError: it is said to be what is searched.
     """
-    from pytest_raycompat.bisect.history import newest
+    from pytest_raycompat.bisection.history import newest
     from pytest_raycompat.environments import recipe
     from pytest_raycompat.environments.candidates import CandidateError, read_candidate
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from pytest_raycompat.bisect.finding import Finding
-from pytest_raycompat.bisect.history import History
-from pytest_raycompat.bisect.judging import Judge, Judged
-from pytest_raycompat.bisect.search import Search
+from pytest_raycompat.bisection.finding import Finding
+from pytest_raycompat.bisection.history import History
+from pytest_raycompat.bisection.judging import Judge, Judged
+from pytest_raycompat.bisection.search import Search
 from pytest_raycompat.environments.recipe import Package
 from pytest_raycompat.report.terminal import shortened
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pytest_raycompat.bisect.search import Judgement
+from pytest_raycompat.bisection.search import Judgement
 from pytest_raycompat.environments.candidates import Candidate, read_candidate
 from pytest_raycompat.environments.ordering import Pair
 from pytest_raycompat.environments.recipe import Package

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_raycompat.bisect.judging import Judged
-from pytest_raycompat.bisect.search import Change, Judgement, changes, stretches
+from pytest_raycompat.bisection.judging import Judged
+from pytest_raycompat.bisection.search import Change, Judgement, changes, stretches
 from pytest_raycompat.environments.recipe import Package
 from pytest_raycompat.gaps.narrowing import line_of_condition
 from pytest_raycompat.gaps.schema import Gap
@@ -57,7 +57,7 @@ class Finding:
                 clauses.append(f">={self.versions[after_good]}")
             if place < len(found) - 1:
                 clauses.append(f"<{self.versions[found[place + 1][1]]}")
-            written.append(",".join(clauses))
+            written += [",".join(clauses)] if clauses else []
         return written
 
 
