@@ -87,7 +87,7 @@ def test_to_go_on_after_an_interrupt_asks_only_for_what_is_not_known(
 
 
 def test_a_release_that_is_not_as_its_neighbours_are_is_seen() -> None:
-    history: list[Judgement] = [*["bad"] * 4, *["good"] * 4, "bad", *["good"] * 3]
+    history: list[Judgement] = ["bad" if place in (0, 1, 2, 3, 8) else "good" for place in range(12)]
     search, _ = run(history, confirm=0)
     assert len(changes(search.judged)) == 1
     search, _ = run(history, confirm=12)
