@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -176,7 +177,7 @@ def measure(arguments: argparse.Namespace, pairs: list[Pair], store: CellStore, 
     progress = Progress(sys.stderr, len(left))
     measurer = make_measurer(arguments, store, words, progress.say)
     done = len(pairs) - len(left)
-    progress.say(f"{len(pairs)} pairs{f', {done} measured before' if done else ''}; pytest {' '.join(words)}")
+    progress.say(f"{len(pairs)} pairs{f', {done} measured before' if done else ''}; pytest {shlex.join(words)}")
     outcome = run_pairs(pairs, store, measurer, progress, retry=arguments.retry)
     measurer.environments.prune(arguments.keep)
     print("\n".join(summary(outcome, store)))

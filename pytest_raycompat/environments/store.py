@@ -91,10 +91,10 @@ class EnvironmentStore:
                 if (self.folder / name).is_dir():
                     self._write(name, msgspec.structs.replace(marker, used=time.time()))
 
-    def prune(self, keep: int, room_bytes: float = 0.0) -> None:
+    def prune(self, keep: int | None = None, room_bytes: float = 0.0) -> None:
         """Delete the oldest environments until ``keep`` are left and, if that can be, ``room_bytes`` are free."""
         ours = sorted(self._ours(), key=lambda one: one[1].used)
-        while ours and (len(ours) > keep or self._free_bytes(self.folder) < room_bytes):
+        while ours and ((keep is not None and len(ours) > keep) or self._free_bytes(self.folder) < room_bytes):
             name, _ = ours.pop(0)
             self._delete(name)
         for left in self.folder.glob(".deleting-*"):  # by a process that was killed
@@ -109,7 +109,7 @@ class EnvironmentStore:
             raise BuildError(
                 "unbuildable", f"{self.folder / name} is there and was not made by raycompat: move it away"
             )
-        self.prune(self.keep - 1, order.room_gib * GIB)
+        self.prune(room_bytes=order.room_gib * GIB)
         began = time.monotonic()
         try:
             self._try(order, log)
@@ -126,6 +126,7 @@ class EnvironmentStore:
             installed=installed(self.folder / name, self.folder),
         )
         self._write(name, marker)
+        self.prune(self.keep)  # only now: one that cannot be built is no reason to delete one that was
         return marker
 
     def _try(self, order: Order, log: Path) -> None:

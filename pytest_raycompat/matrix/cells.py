@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,8 +109,8 @@ class CellStore:
             raise StoreError(f"{path}: not of a matrix: {error}") from error
         if found != request:
             raise StoreError(
-                f"--output: {self.folder} holds cells of '{' '.join(found.arguments)}' on {found.device}, "
-                f"not of '{' '.join(request.arguments)}' on {request.device}: name another folder, or remove it"
+                f"--output: {self.folder} holds cells of '{shlex.join(found.arguments)}' on {found.device}, "
+                f"not of '{shlex.join(request.arguments)}' on {request.device}: name another folder, or remove it"
             )
 
     def paths(self, name: str) -> tuple[Path, Path]:

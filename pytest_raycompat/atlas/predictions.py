@@ -1,0 +1,91 @@
+"""What was said of each pair before it was run, and how often that was right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pytest_raycompat.records import Verdict
+from pytest_raycompat.report.document import TestRecord
+
+Said = Literal["no obstacle found", "guarded", "breaks", "unknown"]
+Score = Literal["hit", "miss", "false alarm", "not scored"]
+"""``miss``: it failed, and nothing was said to break. ``false alarm``: it was said to break, and passed.
+``not scored``: nothing was said, or nothing was measured."""
+
+WORKS: frozenset[Verdict] = frozenset({"passed", "gap-closed"})
+FAILS: frozenset[Verdict] = frozenset({"known-gap", "gap-changed", "failed", "crashed", "timed-out"})
+
+
+class PredictionError(ValueError):
+    """A file does not hold predictions; says what is wrong."""
+
+
+class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was said of one flow on one pair."""
+
+    ray: str
+    vllm: str
+    flow: str
+    parameters: dict[str, Any] = {}
+    """Of the flow; it is about every run that has these among its own."""
+    said: Said
+    why: str = ""
+    explained: str = ""
+    """Where a run showed otherwise: why."""
+
+
+class Predictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of predictions."""
+
+    predictions: tuple[Prediction, ...]
+
+    def of(self, ray: str, vllm: str, record: TestRecord) -> Prediction | None:
+        """Find what was said of a test's flow; of several, what names the most parameters."""
+        about = [
+            one
+            for one in self.predictions
+            if (one.ray, one.vllm, one.flow) == (ray, vllm, record.flow) and _among(one.parameters, record.parameters)
+        ]
+        return max(about, key=lambda one: len(one.parameters), default=None)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a file of predictions.
+
+    Raises:
+        PredictionError: it cannot be read, or holds something else.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Predictions)
+    except OSError as error:
+        raise PredictionError(f"--predictions: {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise PredictionError(f"--predictions: {path}: not a file of predictions: {error}") from error
+
+
+def score(prediction: Prediction | None, verdict: Verdict) -> Score:
+    """Say whether what was said came true."""
+    if prediction is None or prediction.said == "unknown" or verdict not in WORKS | FAILS:
+        return "not scored"
+    breaks = prediction.said == "breaks"
+    if verdict in FAILS:
+        return "hit" if breaks else "miss"
+    return "false alarm" if breaks else "hit"
+
+
+def tally(scores: Iterable[tuple[Said, Score]]) -> list[tuple[str, int, int, int]]:
+    """Count for each thing that may be said how often it was a hit, a miss and a false alarm."""
+    found = list(scores)
+    said_of: tuple[Said, ...] = ("no obstacle found", "guarded", "breaks")
+    return [
+        (said, found.count((said, "hit")), found.count((said, "miss")), found.count((said, "false alarm")))
+        for said in said_of
+    ]
+
+
+def _among(few: Mapping[str, Any], many: Mapping[str, Any]) -> bool:
+    return all(name in many and many[name] == value for name, value in few.items())
