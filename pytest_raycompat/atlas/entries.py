@@ -114,8 +114,11 @@ def _exception(exception: ExceptionRecord | None) -> ExceptionRecord | None:
 
 def _gap(gap: GapRecord) -> GapRecord:
     """Name the file of a gap from the package on, or by its name alone where it is somebody's own."""
-    place = gap.path.rpartition("pytest_raycompat/")[2] if "pytest_raycompat/" in gap.path else Path(gap.path).name
-    return msgspec.structs.replace(gap, path=place)
+    path = Path(gap.path)
+    if path.is_absolute():
+        ours = "pytest_raycompat" in path.parts
+        path = Path(*path.parts[path.parts.index("pytest_raycompat") :]) if ours else Path(path.name)
+    return msgspec.structs.replace(gap, path=str(path))
 
 
 def in_order(entries: Sequence[Entry]) -> list[Entry]:
