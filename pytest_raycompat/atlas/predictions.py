@@ -30,12 +30,24 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ray: str
     vllm: str
     flow: str
+    """Its name; with its executor after a space, such as ``generate ray-v1``, only the runs with that one."""
     parameters: dict[str, Any] = {}
     """Of the flow; it is about every run that has these among its own."""
     said: Said
     why: str = ""
     explained: str = ""
     """Where a run showed otherwise: why."""
+
+    @property
+    def name(self) -> str:
+        """Name the flow alone."""
+        return self.flow.partition(" ")[0]
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """Parameters that a run must have for it to be about that."""
+        executor = self.flow.partition(" ")[2]
+        return {**({"executor": executor} if executor else {}), **self.parameters}
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,9 +60,9 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         about = [
             one
             for one in self.predictions
-            if (one.ray, one.vllm, one.flow) == (ray, vllm, record.flow) and _among(one.parameters, record.parameters)
+            if (one.ray, one.vllm) == (ray, vllm) and one.name == record.flow and _among(one.wanted, record.parameters)
         ]
-        return max(about, key=lambda one: len(one.parameters), default=None)
+        return max(about, key=lambda one: len(one.wanted), default=None)
 
 
 def read_predictions(path: Path) -> Predictions:

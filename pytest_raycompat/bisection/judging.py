@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pytest_raycompat.atlas.predictions import Said
 from pytest_raycompat.bisection.search import Judgement
 from pytest_raycompat.environments.candidates import Candidate, read_candidate
 from pytest_raycompat.environments.ordering import Pair
@@ -80,6 +81,45 @@ class SuiteJudge:
         if cell is None or cell.state in PASSING:
             cell = self._measurer.measure(pair, self._watch)
         return judged(cell, self._cells.report(pair.name), self._cells.paths(pair.name)[0])
+
+
+class Reads(Protocol):
+    """What says of a flow on a pair, from the sources alone, whether it will work."""
+
+    def said(self, ray: str, vllm: str, flow: str) -> tuple[Said, str]:
+        """Say it, and what it rests on.
+
+        Raises:
+            ValueError: a release cannot be read.
+        """
+        ...
+
+
+class SourceJudge:
+    """Judges by reading the sources of both: in seconds, and without an answer where they do not tell.
+
+    Args:
+        package: what is searched.
+        other: the version that each is paired with.
+        flow: what is asked about, such as ``generate ray-v1``.
+        reader: reads the sources.
+    """
+
+    def __init__(self, package: Package, other: str, flow: str, reader: Reads) -> None:
+        self._package = package
+        self._other = other
+        self._flow = flow
+        self._reader = reader
+
+    def judge(self, version: str) -> Judged:
+        """Judge a version: bad where something breaks, good where nothing does."""
+        ray, vllm = (version, self._other) if self._package == "ray" else (self._other, version)
+        try:
+            said, reason = self._reader.said(ray, vllm, self._flow)
+        except ValueError as error:
+            return Judged("skip", str(error))
+        judgement: Judgement = "bad" if said == "breaks" else "skip" if said == "unknown" else "good"
+        return Judged(judgement, f"{said}{f': {reason}' if reason else ''}")
 
 
 def judged(cell: Cell, report: Report | None, path: Path) -> Judged:

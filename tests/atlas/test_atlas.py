@@ -125,6 +125,14 @@ def test_scores(word: Any, verdict: Verdict, expected: Score) -> None:
     assert score(None, verdict) == "not scored"
 
 
+def test_a_flow_may_be_named_with_its_executor() -> None:
+    predictions = Predictions(
+        predictions=(Prediction(ray="2.35.0", vllm="0.32.0", flow="generate ray-v1", said="breaks"),)
+    )
+    found = [predictions.of("2.35.0", "0.32.0", generate("passed", executor)) for executor in ("ray-v1", "ray-v2")]
+    assert [one is not None for one in found] == [True, False]
+
+
 def test_what_names_the_parameters_wins() -> None:
     predictions = Predictions(predictions=(said("no obstacle found"), said("breaks", "ray-v1")))
     found = [predictions.of("2.35.0", "0.32.0", generate("passed", executor)) for executor in ("ray-v1", "ray-v2")]

@@ -5,13 +5,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pytest_raycompat.atlas.predictions import Said
 from pytest_raycompat.bisection.finding import describe
 from pytest_raycompat.bisection.history import History
-from pytest_raycompat.bisection.judging import Judged, judged
+from pytest_raycompat.bisection.judging import Judged, SourceJudge, judged
 from pytest_raycompat.bisection.running import BisectError, bisect
 from pytest_raycompat.bisection.search import Judgement
 from pytest_raycompat.matrix.cells import Cell
 from pytest_raycompat.records import Verdict
+from pytest_raycompat.releases.model import ReleaseError
 from tests.making import make_record, make_report
 
 VERSIONS = tuple(f"2.{minor}.0" for minor in range(35, 51))
@@ -66,6 +68,36 @@ def test_a_history_that_changes_back_is_found_by_what_is_judged_besides() -> Non
         "the history is not monotonic: bad on 2.35.0 to 2.38.0; good on 2.39.0 to 2.45.0; bad on 2.46.0; "
         "good on 2.47.0 to 2.50.0"
     )
+
+
+class FakeReader:
+    """Says of each Ray what a table says."""
+
+    def said(self, ray: str, vllm: str, flow: str) -> tuple[Said, str]:
+        assert (vllm, flow) == ("0.32.0", "generate ray-v1")
+        table: dict[str, tuple[Said, str]] = {
+            "2.35.0": ("breaks", "the code compares Ray 2.35.0 with 2.43.0"),
+            "2.43.0": ("guarded", ""),
+            "2.44.0": ("no obstacle found", ""),
+            "2.45.0": ("unknown", "it does not say"),
+        }
+        if ray not in table:
+            raise ReleaseError(f"ray {ray} has no Python files")
+        return table[ray]
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("2.35.0", Judged("bad", "breaks: the code compares Ray 2.35.0 with 2.43.0")),
+        ("2.43.0", Judged("good", "guarded")),
+        ("2.44.0", Judged("good", "no obstacle found")),
+        ("2.45.0", Judged("skip", "unknown: it does not say")),
+        ("2.46.0", Judged("skip", "ray 2.46.0 has no Python files")),
+    ],
+)
+def test_what_the_sources_say(version: str, expected: Judged) -> None:
+    assert SourceJudge("ray", "0.32.0", "generate ray-v1", FakeReader()).judge(version) == expected
 
 
 CELL = Cell(name="c", ray="2.35.0", vllm="none", device="cpu", state="measured")
