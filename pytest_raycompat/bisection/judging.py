@@ -20,8 +20,8 @@ from pytest_raycompat.report.document import Report, TestRecord
 from pytest_raycompat.report.terminal import counts
 
 GOOD: frozenset[Verdict] = frozenset({"passed", "gap-closed"})
-BAD: frozenset[Verdict] = frozenset({"known-gap", "gap-changed", "failed", "crashed", "timed-out"})
-"""A known gap is what is looked for, not what is excused."""
+BAD: frozenset[Verdict] = frozenset({"known-gap", "gap-changed", "failed", "crashed", "timed-out", "control-failed"})
+"""A known gap is what is looked for, not what is excused, and what fails without Ray too fails."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def judged(cell: Cell, report: Report | None, path: Path) -> Judged:
     gaps = tuple(sorted({record.gap for record in report.results if record.verdict in BAD and record.gap}))
     if verdicts & BAD:
         return Judged("bad", why(report.results, lambda record: record.verdict in BAD), gaps, path)
-    if verdicts & GOOD and not verdicts & {"infra", "control-failed"}:
+    if verdicts & GOOD and "infra" not in verdicts:
         return Judged("good", counts(report.results), report=path)
     return Judged("skip", why(report.results, lambda record: bool(record.reason)) or "no test", report=path)
 

@@ -170,6 +170,7 @@ def make_calendar(device: str, say: Callable[[str], None]) -> Calendar:
 
 def measure(arguments: argparse.Namespace, pairs: list[Pair], store: CellStore, words: tuple[str, ...]) -> int:
     """Measure pairs, and write and print what came out."""
+    from pytest_raycompat.markers import plural
     from pytest_raycompat.matrix.progress import Progress
     from pytest_raycompat.matrix.running import merged, pending, run_pairs, summary, write_merged
 
@@ -177,7 +178,9 @@ def measure(arguments: argparse.Namespace, pairs: list[Pair], store: CellStore, 
     progress = Progress(sys.stderr, len(left))
     measurer = make_measurer(arguments, store, words, progress.say)
     done = len(pairs) - len(left)
-    progress.say(f"{len(pairs)} pairs{f', {done} measured before' if done else ''}; pytest {shlex.join(words)}")
+    progress.say(
+        f"{plural(len(pairs), 'pair')}{f', {done} measured before' if done else ''}; pytest {shlex.join(words)}"
+    )
     outcome = run_pairs(pairs, store, measurer, progress, retry=arguments.retry)
     measurer.environments.prune(arguments.keep)
     print("\n".join(summary(outcome, store)))

@@ -113,7 +113,7 @@ CELL = Cell(name="c", ray="2.35.0", vllm="none", device="cpu", state="measured")
         (("infra", "failed"), "bad"),
         (("gap-changed",), "bad"),
         (("passed", "infra"), "skip"),
-        (("control-failed",), "skip"),
+        (("control-failed",), "bad"),
         (("unsupported", "untested"), "skip"),
         ((), "skip"),
     ],

@@ -126,7 +126,7 @@ def test_shards_and_what_is_left(project: Project) -> None:
     left = project.matrix(*asked, "--dry-run")
     assert left.stdout.splitlines() == ["Ray 2.35.0, no vLLM", "Ray 2.60.0, no vLLM", "2 of 3 pairs left"]
     again = project.matrix(*asked, "--shard", "2/2")
-    assert "1 pairs, 1 measured before" in again.stderr
+    assert "1 pair, 1 measured before" in again.stderr
     assert "building" not in again.stderr
 
 
