@@ -20,6 +20,11 @@ Kind = Literal["unresolvable", "unbuildable", "unreachable", "disk-full"]
 """Why there is no environment: no distributions meet the requirements, one cannot be installed, the index cannot be
 reached, or there is no room. The last two say nothing of the pair."""
 
+MEANING: dict[Kind, str] = {
+    "disk-full": "there is no room on the disk ('uv cache prune' makes some); uv said:\n",
+    "unreachable": "the package index cannot be reached; uv said:\n",
+}
+"""What is said before uv's own words, where these do not say it plainly."""
 MOST_LINES = 12
 MARKS: tuple[tuple[Kind, str], ...] = (
     ("disk-full", r"No space left on device|os error 28\b|Disk quota exceeded|os error 122\b"),
@@ -129,4 +134,6 @@ def _call(command: list[str], variables: Mapping[str, str], log: Path, given: st
     status = run_child(command, output=log, variables=variables, given=given)
     if status:
         said = log.read_text(errors="replace")
-        raise BuildError(kind_of(said), reason_of(said) or f"uv ended with exit status {status}")
+        kind = kind_of(said)
+        reason = reason_of(said) or f"uv ended with exit status {status}"
+        raise BuildError(kind, f"{MEANING.get(kind, '')}{reason}")

@@ -93,6 +93,7 @@ def test_an_index_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(BuildError) as raised:
         build(order(address, "ray==2.35.0"), tmp_path / "environment", tmp_path / "log")
     assert raised.value.kind == "unreachable"
+    assert str(raised.value).startswith("the package index cannot be reached; uv said:\n")
 
 
 def test_other_distributions_are_taken_as_they_were_on_a_day(tmp_path: Path) -> None:
