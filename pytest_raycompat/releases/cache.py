@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -63,12 +62,9 @@ class Cache:
             self._usable = False
             self._warn(f"{self.folder} cannot be written ({error.strerror}): nothing is kept for the next time")
 
-    def age_s(self, kind: str, key: str) -> float | None:
-        """Return for how many seconds something has been neither written nor read; None where there is nothing."""
-        try:
-            return max(0.0, time.time() - self._path(kind, key).stat().st_mtime)
-        except OSError:
-            return None
+    def has(self, kind: str, key: str) -> bool:
+        """Tell whether something is kept, whole or not."""
+        return self._path(kind, key).is_file()
 
     def _path(self, kind: str, key: str) -> Path:
         return self.folder / kind / hashlib.blake2b(key.encode(), digest_size=16).hexdigest()

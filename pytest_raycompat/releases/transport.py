@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from pytest_raycompat.releases import simple
@@ -35,6 +39,14 @@ class Answer:
     status: int
     content: bytes
     content_type: str
+
+
+class Part(NamedTuple):
+    """A part of a file."""
+
+    content: bytes
+    size: int
+    """Of the whole file, in bytes."""
 
 
 class Transport:
@@ -87,29 +99,78 @@ class Transport:
             Unreachable: the server does not answer.
             ReleaseError: httpx is missing.
         """
+        with self._answered(url, headers or {}) as response:
+            kind = response.headers.get("content-type", "")
+            return Answer(str(response.url), response.status_code, response.read(), kind)
+
+    def part(self, url: str, wanted: str) -> Part | None:
+        """Fetch a part of a file; None where the server has no ranges.
+
+        Args:
+            url: where the file is.
+            wanted: as in the header ``Range``, such as ``0-99`` or ``-100`` for the last hundred bytes.
+
+        Raises:
+            Unreachable: the server does not answer.
+            ReleaseError: it refuses.
+        """
+        with self._answered(url, {"Range": f"bytes={wanted}", "Accept-Encoding": "identity"}) as response:
+            if response.status_code == 200:
+                return None  # the whole file, which is not read on
+            size = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("content-range", ""))
+            if response.status_code == 416 or (response.status_code == 206 and size is None):
+                return None  # some servers know ranges from the start only
+            if response.status_code != 206 or size is None:
+                raise ReleaseError(f"{readable(url)} answers {response.status_code}{_advice(response.status_code)}")
+            return Part(response.read(), int(size[1]))
+
+    def whole(self, url: str, path: Path) -> None:
+        """Write a file to ``path``.
+
+        Raises:
+            Unreachable: the server does not answer, or stops on the way.
+            ReleaseError: it refuses.
+        """
+        with self._answered(url, {"Accept-Encoding": "identity"}) as response, path.open("wb") as stream:
+            if response.status_code != 200:
+                raise ReleaseError(f"{readable(url)} answers {response.status_code}{_advice(response.status_code)}")
+            for piece in response.iter_bytes(1 << 20):
+                stream.write(piece)
+
+    @contextmanager
+    def _answered(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        """Wait for the answer's head; an error while its body is read says that the server cannot be reached."""
+        response = self._sent(url, headers)
+        import httpx
+
+        try:
+            yield response
+        except httpx.HTTPError as error:
+            raise Unreachable(f"{_server(url)} stopped answering ({error or type(error).__name__})") from error
+        finally:
+            response.close()
+
+    def _sent(self, url: str, headers: dict[str, str]) -> httpx.Response:
         client = self._client  # raises where httpx is missing, before it is imported here
         import httpx
 
-        last: Any = None
+        last = ""
         for tried in range(TRIES):
             if tried:
                 time.sleep(0.25 * 2**tried)
             try:
-                response = client.get(url, headers=headers)
-            except httpx.InvalidURL as error:
-                raise ReleaseError(f"{readable(url)!r} is not an address: {error}") from error
-            except httpx.UnsupportedProtocol as error:
-                raise ReleaseError(f"{readable(url)!r} is not an address of an index: {error}") from error
+                response = client.send(client.build_request("GET", url, headers=headers), stream=True)
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise ReleaseError(f"{readable(url)!r} is not the address of an index: {error}") from error
             except httpx.HTTPError as error:
                 last = str(error) or type(error).__name__
                 if isinstance(error, httpx.ConnectError):
                     break  # nobody is there, which half a second does not change
                 continue
-            if response.status_code in _TRY_AGAIN:
-                last = f"it answers {response.status_code}"
-                continue
-            kind = response.headers.get("content-type", "")
-            return Answer(str(response.url), response.status_code, response.content, kind)
+            if response.status_code not in _TRY_AGAIN:
+                return response
+            last = f"it answers {response.status_code}"
+            response.close()
         raise Unreachable(f"{_server(url)} cannot be reached ({last}): is there a network, or another index to set?")
 
     def close(self) -> None:
