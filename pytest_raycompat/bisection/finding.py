@@ -89,12 +89,23 @@ def edits(finding: Finding, gaps: Iterable[Gap]) -> list[str]:
     shown = {identifier for judged in finding.judged.values() for identifier in judged.gaps}
     known = {gap.id: gap for gap in gaps}
     lines = [line for identifier in sorted(shown & known.keys()) for line in _edit(finding, known[identifier])]
-    if not lines and len(finding.specifiers) == 1:
+    if lines:
+        return [*lines, *_unexplained(finding)]
+    if len(finding.specifiers) == 1:
         lines = ["no known gap records this; a new gap file says:", "  [when]"]
         lines.append(f'  {finding.package} = "{finding.specifiers[0]}"')
         reports = [one.report for one in finding.judged.values() if one.judgement == "bad" and one.report]
         lines += [f"a draft of the rest: raycompat gaps propose {reports[0]}"] if reports else []
     return lines
+
+
+def _unexplained(finding: Finding) -> list[str]:
+    """Name what is bad and no known gap, each reason once."""
+    found: dict[str, list[str]] = {}
+    for place, judged in sorted(finding.judged.items()):
+        if judged.judgement == "bad" and not judged.gaps:
+            found.setdefault(judged.why, []).append(finding.versions[place])
+    return [f"bad, and no known gap: {', '.join(versions)}: {why}" for why, versions in found.items()]
 
 
 def _edit(finding: Finding, gap: Gap) -> list[str]:

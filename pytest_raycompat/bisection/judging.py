@@ -83,11 +83,21 @@ class SuiteJudge:
         return judged(cell, self._cells.report(pair.name), self._cells.paths(pair.name)[0])
 
 
-class Reads(Protocol):
-    """What says of a flow on a pair, from the sources alone, whether it will work."""
+@dataclass(frozen=True)
+class Reading:
+    """What the sources say of a flow on a pair."""
 
-    def said(self, ray: str, vllm: str, flow: str) -> tuple[Said, str]:
-        """Say it, and what it rests on.
+    said: Said
+    why: str = ""
+    gaps: tuple[str, ...] = ()
+    """Ids of the known gaps that it belongs to."""
+
+
+class Reads(Protocol):
+    """What says of a flow on a pair, from the sources alone, whether anything is in its way."""
+
+    def read(self, ray: str, vllm: str) -> Reading:
+        """Read a pair.
 
         Raises:
             ValueError: a release cannot be read.
@@ -101,25 +111,24 @@ class SourceJudge:
     Args:
         package: what is searched.
         other: the version that each is paired with.
-        flow: what is asked about, such as ``generate ray-v1``.
         reader: reads the sources.
     """
 
-    def __init__(self, package: Package, other: str, flow: str, reader: Reads) -> None:
+    def __init__(self, package: Package, other: str, reader: Reads) -> None:
         self._package = package
         self._other = other
-        self._flow = flow
         self._reader = reader
 
     def judge(self, version: str) -> Judged:
         """Judge a version: bad where something breaks, good where nothing does."""
         ray, vllm = (version, self._other) if self._package == "ray" else (self._other, version)
         try:
-            said, reason = self._reader.said(ray, vllm, self._flow)
+            reading = self._reader.read(ray, vllm)
         except ValueError as error:
             return Judged("skip", str(error))
-        judgement: Judgement = "bad" if said == "breaks" else "skip" if said == "unknown" else "good"
-        return Judged(judgement, f"{said}{f': {reason}' if reason else ''}")
+        judgement: Judgement = "bad" if reading.said == "breaks" else "skip" if reading.said == "unknown" else "good"
+        why = f"{reading.said}{f': {reading.why}' if reading.why else ''}"
+        return Judged(judgement, why, reading.gaps if judgement == "bad" else ())
 
 
 def judged(cell: Cell, report: Report | None, path: Path) -> Judged:

@@ -124,8 +124,10 @@ def test_a_gap_that_no_specifier_describes(make_gap: MakeGap) -> None:
 def test_what_is_bad_for_another_reason_says_nothing_of_a_gap(make_gap: MakeGap) -> None:
     gap = make_gap('ray = "<2.38"')
     finding = found("bad", None, "bad", "bad", "good", "good")
-    other = Finding("ray", VERSIONS, {**finding.judged, 3: Judged("bad", "why", ("another",))})
-    assert "agrees" in edits(other, [gap])[0]
+    other = Finding("ray", VERSIONS, {**finding.judged, 3: Judged("bad", "a timeout")})
+    line, unexplained = edits(other, [gap])
+    assert "agrees" in line
+    assert unexplained == "bad, and no known gap: 2.38.0: a timeout"
     assert "agrees" not in edits(finding, [gap])[0]
 
 

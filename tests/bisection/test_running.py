@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 
-from pytest_raycompat.atlas.predictions import Said
 from pytest_raycompat.bisection.finding import describe
 from pytest_raycompat.bisection.history import History
-from pytest_raycompat.bisection.judging import Judged, SourceJudge, judged
+from pytest_raycompat.bisection.judging import Judged, Reading, SourceJudge, judged
+from pytest_raycompat.bisection.reading import reading_of
 from pytest_raycompat.bisection.running import BisectError, bisect
 from pytest_raycompat.bisection.search import Judgement
 from pytest_raycompat.matrix.cells import Cell
+from pytest_raycompat.probe.findings import Finding, FlowResult, Place
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.releases.model import ReleaseError
 from tests.making import make_record, make_report
@@ -73,13 +75,13 @@ def test_a_history_that_changes_back_is_found_by_what_is_judged_besides() -> Non
 class FakeReader:
     """Says of each Ray what a table says."""
 
-    def said(self, ray: str, vllm: str, flow: str) -> tuple[Said, str]:
-        assert (vllm, flow) == ("0.32.0", "generate ray-v1")
-        table: dict[str, tuple[Said, str]] = {
-            "2.35.0": ("breaks", "the code compares Ray 2.35.0 with 2.43.0"),
-            "2.43.0": ("guarded", ""),
-            "2.44.0": ("no obstacle found", ""),
-            "2.45.0": ("unknown", "it does not say"),
+    def read(self, ray: str, vllm: str) -> Reading:
+        assert vllm == "0.32.0"
+        table = {
+            "2.35.0": Reading("breaks", "the code compares Ray 2.35.0 with 2.43.0", ("cgraph-version-guard",)),
+            "2.43.0": Reading("guarded", "no module", ("data-llm-missing",)),
+            "2.44.0": Reading("no obstacle found"),
+            "2.45.0": Reading("unknown", "it does not say"),
         }
         if ray not in table:
             raise ReleaseError(f"ray {ray} has no Python files")
@@ -89,15 +91,41 @@ class FakeReader:
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("2.35.0", Judged("bad", "breaks: the code compares Ray 2.35.0 with 2.43.0")),
-        ("2.43.0", Judged("good", "guarded")),
+        ("2.35.0", Judged("bad", "breaks: the code compares Ray 2.35.0 with 2.43.0", ("cgraph-version-guard",))),
+        ("2.43.0", Judged("good", "guarded: no module")),
         ("2.44.0", Judged("good", "no obstacle found")),
         ("2.45.0", Judged("skip", "unknown: it does not say")),
         ("2.46.0", Judged("skip", "ray 2.46.0 has no Python files")),
     ],
 )
 def test_what_the_sources_say(version: str, expected: Judged) -> None:
-    assert SourceJudge("ray", "0.32.0", "generate ray-v1", FakeReader()).judge(version) == expected
+    assert SourceJudge("ray", "0.32.0", FakeReader()).judge(version) == expected
+
+
+STATUSES_AND_GAPS: tuple[tuple[Literal["guarded", "breaks"], str], ...] = (
+    ("guarded", "g"),
+    ("breaks", "h"),
+    ("breaks", "h"),
+)
+
+
+def test_of_what_was_read_the_worst_counts() -> None:
+    findings = tuple(
+        Finding(
+            status=status,
+            missing="ray.x",
+            subject="Ray 2.35.0",
+            package="ray",
+            exception="ImportError",
+            message=f"{status} it",
+            used=Place("vllm/a.py", 3),
+            gap=gap,
+        )
+        for status, gap in STATUSES_AND_GAPS
+    )
+    flow = FlowResult("generate ray-v1", "breaks", findings)
+    assert reading_of(flow) == Reading("breaks", "breaks it (vllm/a.py:3)", ("h",))
+    assert reading_of(FlowResult("jobs", "no obstacle found", ())) == Reading("no obstacle found")
 
 
 CELL = Cell(name="c", ray="2.35.0", vllm="none", device="cpu", state="measured")
