@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import msgspec
 
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import TestRecord
+from pytest_raycompat.versions import is_version, satisfies
 
 Said = Literal["no obstacle found", "guarded", "breaks", "unknown"]
 Score = Literal["hit", "miss", "false alarm", "not scored"]
@@ -35,8 +36,6 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of the flow; it is about every run that has these among its own."""
     said: Said
     why: str = ""
-    explained: str = ""
-    """Where a run showed otherwise: why."""
 
     @property
     def name(self) -> str:
@@ -50,10 +49,34 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return {**({"executor": executor} if executor else {}), **self.parameters}
 
 
+class Explanation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why what was said did not come true."""
+
+    flow: str
+    """As that of a prediction."""
+    ray: str | None = None
+    """A specifier; None for all versions."""
+    vllm: str | None = None
+    text: str
+
+    def holds(self, prediction: Prediction) -> bool:
+        """Tell whether it is about a prediction."""
+        versions = ((self.ray, prediction.ray), (self.vllm, prediction.vllm))
+        return self.flow in (prediction.flow, prediction.name) and all(
+            specifier is None or (is_version(version) and satisfies(version, specifier))
+            for specifier, version in versions
+        )
+
+
 class Predictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file of predictions."""
 
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[Prediction, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
+
+    def explained(self, prediction: Prediction) -> str:
+        """Say why a prediction did not come true; empty where nobody has."""
+        return next((one.text for one in self.explanations if one.holds(prediction)), "")
 
     def of(self, ray: str, vllm: str, record: TestRecord) -> Prediction | None:
         """Find what was said of a test's flow; of several, what names the most parameters."""
@@ -65,18 +88,64 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return max(about, key=lambda one: len(one.wanted), default=None)
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read a file of predictions.
+class _Finding(msgspec.Struct, frozen=True):
+    status: str
+    message: str
+
+
+class _Flow(msgspec.Struct, frozen=True):
+    flow: str
+    status: Said
+    findings: tuple[_Finding, ...] = ()
+
+
+class _Result(msgspec.Struct, frozen=True):
+    flows: tuple[_Flow, ...]
+
+
+class _Pair(msgspec.Struct, frozen=True):
+    ray: str
+    vllm: str
+    result: _Result | None = None
+
+
+class _Probed(msgspec.Struct, frozen=True):
+    """What ``raycompat probe --format json`` writes, as far as it is looked at."""
+
+    pairs: tuple[_Pair, ...]
+
+
+def read_predictions(paths: Iterable[Path]) -> Predictions:
+    """Read files of predictions, or of what ``raycompat probe`` found.
 
     Raises:
-        PredictionError: it cannot be read, or holds something else.
+        PredictionError: one cannot be read, or holds something else.
     """
+    found = [_read(path) for path in paths]
+    return Predictions(
+        predictions=tuple(one for file in found for one in file.predictions),
+        explanations=tuple(one for file in found for one in file.explanations),
+    )
+
+
+def _read(path: Path) -> Predictions:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Predictions)
+        raw = msgspec.json.decode(path.read_bytes())
+        if isinstance(raw, dict) and "pairs" in raw:
+            return Predictions(predictions=tuple(_of_probe(msgspec.convert(raw, _Probed))))
+        return msgspec.convert(raw, Predictions)
     except OSError as error:
         raise PredictionError(f"--predictions: {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise PredictionError(f"--predictions: {path}: not a file of predictions: {error}") from error
+
+
+def _of_probe(probed: _Probed) -> Iterator[Prediction]:
+    for pair in probed.pairs:
+        ray, vllm = (label.partition(" ")[2] or label for label in (pair.ray, pair.vllm))
+        for flow in pair.result.flows if pair.result is not None else ():
+            reason = next((one.message for one in flow.findings if one.status == flow.status), "")
+            yield Prediction(ray=ray, vllm=vllm, flow=flow.flow, said=flow.status, why=reason)
 
 
 def score(prediction: Prediction | None, verdict: Verdict) -> Score:

@@ -89,7 +89,7 @@ class View:
 def view(entries: Sequence[Entry], predictions: Predictions | None = None) -> View:
     """Lay out an atlas."""
     ordered = in_order(entries)
-    predictions = predictions or Predictions(predictions=())
+    predictions = predictions or Predictions()
     keys = dict.fromkeys((entry.cell.vllm, entry.cell.device) for entry in ordered)
     tables = [_table([one for one in ordered if (one.cell.vllm, one.cell.device) == key], predictions) for key in keys]
     scored = [
@@ -111,7 +111,7 @@ def view(entries: Sequence[Entry], predictions: Predictions | None = None) -> Vi
                 verdict=shown.verdict or "",
                 score=shown.score,
                 why=shown.prediction.why,
-                explained=shown.prediction.explained or "not explained yet",
+                explained=predictions.explained(shown.prediction) or "not explained yet",
             )
             for table, ray, row, shown in scored
             if shown.prediction is not None and shown.score != "hit"

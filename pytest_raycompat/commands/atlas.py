@@ -23,7 +23,13 @@ def add(commands: Any) -> None:
     )
     atlas.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="where to write")
     atlas.add_argument(
-        "--predictions", metavar="FILE", type=Path, help="JSON with what was said of each pair before it was run"
+        "--predictions",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="what was said of each pair before it was run, such as 'raycompat probe --format json' writes; may be "
+        "given more than once",
     )
     atlas.set_defaults(command=run_atlas)
 
@@ -40,7 +46,7 @@ def run_atlas(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     if output.is_file():
         raise CommandError(f"-o: {str(output)!r} is a file: write the path of a folder")
-    predictions = read_predictions(arguments.predictions) if arguments.predictions else None
+    predictions = read_predictions(arguments.predictions)
     entries = read_entries(arguments.folders)
     shown = view(entries, predictions)
     write_entries(entries, output)

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from pytest_raycompat.atlas.entries import AtlasError, Entry, read_entries, write_entries
 from pytest_raycompat.atlas.predictions import (
+    Explanation,
     Prediction,
     PredictionError,
     Predictions,
@@ -21,12 +22,27 @@ from pytest_raycompat.atlas.rendering import markdown, page
 from pytest_raycompat.atlas.view import view
 from pytest_raycompat.cli import main
 from pytest_raycompat.matrix.cells import Cell, CellStore
+from pytest_raycompat.probe.findings import Finding, FlowResult, PairResult, Place
+from pytest_raycompat.probe.rendering import Cell as Probed
+from pytest_raycompat.probe.rendering import json_text
 from pytest_raycompat.records import ExceptionRecord, Verdict
 from pytest_raycompat.report import schema
 from pytest_raycompat.report.document import MachineRecord, write_report
 from tests.making import make_gap, make_record, make_report
 
 MACHINE = MachineRecord(cpu="AMD EPYC", cpus=2, memory_gb=24.0)
+
+
+FINDING = Finding(
+    status="breaks",
+    missing="ray.x",
+    subject="Ray 2.35.0",
+    package="ray",
+    exception="ImportError",
+    message="it is not there",
+    used=Place("vllm/a.py", 3),
+)
+FAILED = Probed("Ray 2.99.0", "vLLM 0.32.0", error="there is no ray 2.99.0")
 
 
 def generate(verdict: Verdict, executor: str, **fields: Any) -> Any:
@@ -150,8 +166,12 @@ def entries(make_matrix: Callable[..., Path]) -> tuple[Entry, ...]:
 PREDICTIONS = Predictions(
     predictions=(
         said("breaks", "ray-v1"),
-        said("breaks", "ray-v1", ray="2.60.0", why="no <name>", explained="it is there since | 2.43"),
-    )
+        said("breaks", "ray-v1", ray="2.60.0", why="no <name>"),
+    ),
+    explanations=(
+        Explanation(flow="generate", ray="<2.43", text="another pair"),
+        Explanation(flow="generate", ray=">=2.43", text="it is there since | 2.43"),
+    ),
 )
 
 
@@ -191,11 +211,29 @@ def test_the_page_escapes_what_it_shows(entries: tuple[Entry, ...]) -> None:
 def test_predictions_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "said.json"
     with pytest.raises(PredictionError) as raised:
-        read_predictions(path)
+        read_predictions([path])
     assert str(raised.value) == f"--predictions: {path}: No such file or directory"
     path.write_text('{"predictions": [{"ray": "1", "vllm": "2", "flow": "f", "said": "works"}]}')
     with pytest.raises(PredictionError, match=r"not a file of predictions: Invalid enum value 'works'"):
-        read_predictions(path)
+        read_predictions([path])
+
+
+def test_what_the_probe_writes(tmp_path: Path) -> None:
+    flows = (
+        FlowResult("generate ray-v1", "breaks", (FINDING,)),
+        FlowResult("jobs", "no obstacle found", ()),
+    )
+    pairs = [Probed("Ray 2.35.0", "vLLM 0.32.0", PairResult("Ray 2.35.0", "vLLM 0.32.0", flows)), FAILED]
+    path = tmp_path / "probe.json"
+    path.write_text(json_text(pairs, []))
+    explained = tmp_path / "explained.json"
+    explained.write_text('{"explanations": [{"flow": "jobs", "vllm": ">=0.30", "text": "a race"}]}')
+    found = read_predictions([path, explained])
+    assert found.predictions == (
+        Prediction(ray="2.35.0", vllm="0.32.0", flow="generate ray-v1", said="breaks", why="it is not there"),
+        Prediction(ray="2.35.0", vllm="0.32.0", flow="jobs", said="no obstacle found"),
+    )
+    assert [found.explained(one) for one in found.predictions] == ["", "a race"]
 
 
 def test_the_command(
