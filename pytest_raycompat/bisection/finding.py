@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_raycompat.bisection.judging import Judged
-from pytest_raycompat.bisection.search import Change, Judgement, changes, stretches
+from pytest_raycompat.bisection.search import SKIP, Change, changes, stretches
 from pytest_raycompat.environments.recipe import Package
 from pytest_raycompat.gaps.narrowing import line_of_condition
 from pytest_raycompat.gaps.schema import Gap
@@ -26,37 +26,39 @@ class Finding:
     judged: Mapping[int, Judged]
 
     @property
-    def judgements(self) -> dict[int, Judgement]:
+    def judgements(self) -> dict[int, str]:
         """How each version was judged."""
         return {place: judged.judgement for place, judged in self.judged.items()}
 
     @property
     def changes(self) -> list[Change]:
-        """Where the history changes."""
-        return changes(self.judgements)
+        """Where the history changes, also from one reason to be bad to another."""
+        return changes({place: judged.label for place, judged in self.judged.items()})
 
     @property
     def monotonic(self) -> bool:
-        """Whether it changes once."""
-        return len(self.changes) == 1
+        """Whether it changes between good and bad once."""
+        return len(changes(self.judgements)) == 1
 
     @property
     def specifiers(self) -> list[str]:
-        """The versions that are bad as PEP 440 specifiers, one for each stretch of them.
+        """The versions that are bad as PEP 440 specifiers, one for each stretch of them."""
+        return self.where(lambda judged: judged.judgement == "bad")
 
-        What lies in a change and could not be judged is counted as bad, for nothing shows that it is good.
+    def where(self, holds: Callable[[Judged], bool]) -> list[str]:
+        """Write the versions for which something holds as specifiers, one for each stretch of them.
+
+        What lies between two stretches and could not be judged is counted in, for nothing shows that it does not hold.
         """
-        found = stretches(self.judgements)
+        found = stretches(
+            {place: str(holds(one)) if one.judgement != SKIP else SKIP for place, one in self.judged.items()}
+        )
         written = []
-        for place, (judgement, _, _) in enumerate(found):
-            if judgement != "bad":
+        for place, (label, _, _) in enumerate(found):
+            if label != str(True):
                 continue
-            clauses = []
-            if place > 0:
-                after_good = found[place - 1][2] + 1
-                clauses.append(f">={self.versions[after_good]}")
-            if place < len(found) - 1:
-                clauses.append(f"<{self.versions[found[place + 1][1]]}")
+            clauses = [f">={self.versions[found[place - 1][2] + 1]}"] if place > 0 else []
+            clauses += [f"<{self.versions[found[place + 1][1]]}"] if place < len(found) - 1 else []
             written += [",".join(clauses)] if clauses else []
         return written
 
@@ -74,8 +76,8 @@ def describe(finding: Finding) -> list[str]:
     for change in finding.changes:
         older, newer = finding.judged[change.older], finding.judged[change.newer]
         lines.append(
-            f"{name} {finding.versions[change.older]} is {older.judgement}, "
-            f"{name} {finding.versions[change.newer]} is {newer.judgement}"
+            f"{name} {finding.versions[change.older]} is {older.label}, "
+            f"{name} {finding.versions[change.newer]} is {newer.label}"
         )
         if change.unjudged:
             told = ", ".join(finding.versions[place] for place in change.unjudged)
@@ -100,12 +102,18 @@ def edits(finding: Finding, gaps: Iterable[Gap]) -> list[str]:
 
 
 def _unexplained(finding: Finding) -> list[str]:
-    """Name what is bad and no known gap, each reason once."""
-    found: dict[str, list[str]] = {}
-    for place, judged in sorted(finding.judged.items()):
+    """Name what is bad and no known gap, each cause once."""
+    found: dict[str, Judged] = {}
+    for _, judged in sorted(finding.judged.items()):
         if judged.judgement == "bad" and not judged.gaps:
-            found.setdefault(judged.why, []).append(finding.versions[place])
-    return [f"bad, and no known gap: {', '.join(versions)}: {why}" for why, versions in found.items()]
+            found.setdefault(judged.cause, judged)
+    lines = []
+    for judged in found.values():
+        label = judged.label
+        where = " and ".join(finding.where(lambda one, label=label: not one.gaps and one.label == label))  # type: ignore[misc]
+        lines.append(f"bad, and no known gap: {finding.package} {where}: {judged.why}")
+        lines += [f"  a draft: raycompat gaps propose {judged.report}"] if judged.report is not None else []
+    return lines
 
 
 def _edit(finding: Finding, gap: Gap) -> list[str]:
@@ -134,7 +142,7 @@ def proposed(finding: Finding, gap: Gap, before: str | None, expected: Mapping[s
     """
     shown: Sequence[str] = [getattr(pair, finding.package) for pair in gap.verified]
     clauses = [str(clause) for clause in parse_specifier(before)] if before else []
-    for specifier in finding.specifiers:
+    for specifier in finding.where(lambda judged: gap.id in judged.gaps):
         ends = {clause[0] for clause in specifier.split(",")}
         kept = [clause for clause in clauses if not re.match(f"[{''.join(ends)}]", clause)]
         candidate = ",".join([*sorted(kept), specifier])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pytest_raycompat.atlas.predictions import Said
-from pytest_raycompat.bisection.search import Judgement
+from pytest_raycompat.bisection.search import SKIP
 from pytest_raycompat.environments.candidates import Candidate, read_candidate
 from pytest_raycompat.environments.ordering import Pair
 from pytest_raycompat.environments.recipe import Package
@@ -24,16 +24,26 @@ BAD: frozenset[Verdict] = frozenset({"known-gap", "gap-changed", "failed", "cras
 """A known gap is what is looked for, not what is excused, and what fails without Ray too fails."""
 
 
+Judgement = Literal["good", "bad", "skip"]
+
+
 @dataclass(frozen=True)
 class Judged:
     """How a version was judged."""
 
     judgement: Judgement
     why: str
+    cause: str = ""
+    """What tells this failure from another one: the id of its gap, else the type of its exception."""
     gaps: tuple[str, ...] = ()
     """Ids of the known gaps that showed."""
     report: Path | None = None
     """The report of the run, where there was one."""
+
+    @property
+    def label(self) -> str:
+        """What is searched for changes: a version that is bad for another reason has another one."""
+        return f"bad ({self.cause})" if self.judgement == "bad" and self.cause else self.judgement
 
 
 class Judge(Protocol):
@@ -78,9 +88,14 @@ class SuiteJudge:
         ray, vllm = (candidate, self._other) if self._package == "ray" else (self._other, candidate)
         pair = Pair(ray, vllm, self._device)
         cell = self._cells.find(pair.name)
-        if cell is None or cell.state in PASSING:
+        if cell is None or cell.state in PASSING or self._is_infrastructure(pair):
             cell = self._measurer.measure(pair, self._watch)
         return judged(cell, self._cells.report(pair.name), self._cells.paths(pair.name)[0])
+
+    def _is_infrastructure(self, pair: Pair) -> bool:
+        """Whether what was found before says nothing of the pair, such as that the cluster did not start."""
+        report = self._cells.report(pair.name)
+        return report is not None and any(record.verdict == "infra" for record in report.results)
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,8 @@ class Reading:
 
     said: Said
     why: str = ""
+    exception: str = ""
+    """The type of what Python would raise."""
     gaps: tuple[str, ...] = ()
     """Ids of the known gaps that it belongs to."""
 
@@ -125,23 +142,27 @@ class SourceJudge:
         try:
             reading = self._reader.read(ray, vllm)
         except ValueError as error:
-            return Judged("skip", str(error))
+            return Judged(SKIP, str(error))
         judgement: Judgement = "bad" if reading.said == "breaks" else "skip" if reading.said == "unknown" else "good"
         why = f"{reading.said}{f': {reading.why}' if reading.why else ''}"
-        return Judged(judgement, why, reading.gaps if judgement == "bad" else ())
+        if judgement != "bad":
+            return Judged(judgement, why)
+        return Judged(judgement, why, ", ".join(reading.gaps) or reading.exception, reading.gaps)
 
 
 def judged(cell: Cell, report: Report | None, path: Path) -> Judged:
     """Judge a cell: bad where a test fails, good where one passes and none fails."""
     if cell.state != "measured" or report is None:
-        return Judged("skip", f"{cell.state}: {' '.join(cell.reason.split())}")
+        return Judged(SKIP, f"{cell.state}: {' '.join(cell.reason.split())}")
     verdicts = {record.verdict for record in report.results}
     gaps = tuple(sorted({record.gap for record in report.results if record.verdict in BAD and record.gap}))
     if verdicts & BAD:
-        return Judged("bad", why(report.results, lambda record: record.verdict in BAD), gaps, path)
+        failed = [record for record in report.results if record.verdict in BAD]
+        cause = ", ".join(gaps) or next((one.exception.type for one in failed if one.exception is not None), "")
+        return Judged("bad", why(report.results, lambda record: record.verdict in BAD), cause, gaps, path)
     if verdicts & GOOD and "infra" not in verdicts:
         return Judged("good", counts(report.results), report=path)
-    return Judged("skip", why(report.results, lambda record: bool(record.reason)) or "no test", report=path)
+    return Judged(SKIP, why(report.results, lambda record: bool(record.reason)) or "no test", report=path)
 
 
 def why(records: Sequence[TestRecord], chosen: Callable[[TestRecord], bool]) -> str:

@@ -38,4 +38,6 @@ def reading_of(flow: FlowResult) -> Reading:
     found = [finding for finding in flow.findings if finding.status == flow.status]
     gaps = tuple(dict.fromkeys(finding.gap for finding in found if finding.gap is not None))
     first = found[0] if found else None
-    return Reading(flow.status, f"{first.message} ({first.used})" if first is not None else "", gaps)
+    if first is None:
+        return Reading(flow.status)
+    return Reading(flow.status, f"{first.message} ({first.used})", first.exception, gaps)

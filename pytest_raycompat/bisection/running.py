@@ -41,7 +41,7 @@ def bisect(
     while (place := search.next()) is not None:
         judged = judge.judge(versions[place])
         found[place] = judged
-        search.add(place, judged.judgement)
+        search.add(place, judged.label)
         left = search.left
         todo = f"; {left} left, about {math.ceil(math.log2(left + 1))} steps" if left else ""
         tell(f"{versions[place]}: {judged.judgement} ({shortened(judged.why, MOST_CHARACTERS)}){todo}")

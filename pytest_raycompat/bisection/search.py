@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final
 
-Judgement = Literal["good", "bad", "skip"]
-"""``skip``: it cannot be judged, as with ``git bisect skip``."""
+SKIP: Final = "skip"
+"""The label of a version that cannot be judged, as with ``git bisect skip``. Every other label is what was found; where
+those of two versions differ, the history has changed between them."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,12 @@ class Search:
 
     def __init__(self, count: int, confirm: int = 0) -> None:
         self.count = count
-        self.judged: dict[int, Judgement] = {}
+        self.judged: dict[int, str] = {}
         self._confirm = confirm
 
-    def add(self, place: int, judgement: Judgement) -> None:
-        """Take note of how a version was judged."""
-        self.judged[place] = judgement
+    def add(self, place: int, label: str) -> None:
+        """Take note of what was found of a version."""
+        self.judged[place] = label
 
     def next(self) -> int | None:
         """Return which version to judge now; None where the search is over."""
@@ -57,7 +58,7 @@ class Search:
     def hopeless(self) -> bool:
         """Whether the first and the last version do not differ, or one of them cannot be judged."""
         first, last = self.judged.get(0), self.judged.get(self.count - 1)
-        return None not in (first, last) and (first == last or "skip" in (first, last))
+        return None not in (first, last) and (first == last or SKIP in (first, last))
 
     @property
     def left(self) -> int:
@@ -81,12 +82,12 @@ class Search:
         return nearest_to_middle(older, newer, self.judged)
 
 
-def places(judged: Mapping[int, Judgement]) -> list[int]:
-    """List what was found good or bad, oldest first."""
-    return sorted(place for place, judgement in judged.items() if judgement != "skip")
+def places(judged: Mapping[int, str]) -> list[int]:
+    """List what could be judged, oldest first."""
+    return sorted(place for place, label in judged.items() if label != SKIP)
 
 
-def changes(judged: Mapping[int, Judgement], *, complete: bool = True) -> list[Change]:
+def changes(judged: Mapping[int, str], *, complete: bool = True) -> list[Change]:
     """List where the history changes, oldest first.
 
     Args:
@@ -105,16 +106,16 @@ def changes(judged: Mapping[int, Judgement], *, complete: bool = True) -> list[C
     ]
 
 
-def nearest_to_middle(older: int, newer: int, judged: Mapping[int, Judgement]) -> int | None:
+def nearest_to_middle(older: int, newer: int, judged: Mapping[int, str]) -> int | None:
     """Return what lies nearest to the middle between two places and was not judged; None where all of it was."""
     middle = (older + newer) / 2
     candidates = [place for place in range(older + 1, newer) if place not in judged]
     return min(candidates, key=lambda place: (abs(place - middle), place), default=None)
 
 
-def stretches(judged: Mapping[int, Judgement]) -> list[tuple[Judgement, int, int]]:
-    """List the stretches of one judgement, oldest first, by their first and last places that were judged."""
-    found: list[tuple[Judgement, int, int]] = []
+def stretches(judged: Mapping[int, str]) -> list[tuple[str, int, int]]:
+    """List the stretches of one label, oldest first, by their first and last places that were judged."""
+    found: list[tuple[str, int, int]] = []
     for place in places(judged):
         if found and found[-1][0] == judged[place]:
             found[-1] = (judged[place], found[-1][1], place)

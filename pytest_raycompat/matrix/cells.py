@@ -107,7 +107,9 @@ class CellStore:
             found = msgspec.json.decode(path.read_bytes(), type=Request)
         except msgspec.MsgspecError as error:
             raise StoreError(f"{path}: not of a matrix: {error}") from error
-        if found != request:
+        if found != request and not any(self.folder.glob(f"cells/*/{CELL}")):  # pytest refused the other one
+            write_file(path, msgspec.json.format(msgspec.json.encode(request), indent=2) + b"\n")
+        elif found != request:
             raise StoreError(
                 f"--output: {self.folder} holds cells of '{shlex.join(found.arguments)}' on {found.device}, "
                 f"not of '{shlex.join(request.arguments)}' on {request.device}: name another folder, or remove it"

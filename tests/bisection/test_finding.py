@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_raycompat.bisection.finding import Finding, describe, edits
-from pytest_raycompat.bisection.judging import Judged
-from pytest_raycompat.bisection.search import Judgement
+from pytest_raycompat.bisection.judging import Judged, Judgement
 from pytest_raycompat.gaps import Gap, load_gap_file
 from pytest_raycompat.versions import satisfies
 
@@ -41,7 +40,9 @@ def make_gap(tmp_path: Path) -> MakeGap:
 
 def found(*judgements: Judgement | None, gap: str | None = "a-gap") -> Finding:
     judged = {
-        place: Judged(one, "why", (gap,) if one == "bad" and gap else (), Path("report.json") if one == "bad" else None)
+        place: Judged(
+            one, "why", "", (gap,) if one == "bad" and gap else (), Path("report.json") if one == "bad" else None
+        )
         for place, one in enumerate(judgements)
         if one is not None
     }
@@ -127,7 +128,7 @@ def test_what_is_bad_for_another_reason_says_nothing_of_a_gap(make_gap: MakeGap)
     other = Finding("ray", VERSIONS, {**finding.judged, 3: Judged("bad", "a timeout")})
     line, unexplained = edits(other, [gap])
     assert "agrees" in line
-    assert unexplained == "bad, and no known gap: 2.38.0: a timeout"
+    assert unexplained == "bad, and no known gap: ray >=2.38.0,<2.39.0: a timeout"
     assert "agrees" not in edits(finding, [gap])[0]
 
 
@@ -137,4 +138,29 @@ def test_no_gap() -> None:
         "  [when]",
         '  ray = "<2.39.0"',
         "a draft of the rest: raycompat gaps propose report.json",
+    ]
+
+
+def test_a_change_from_one_reason_to_another(make_gap: MakeGap) -> None:
+    gap = make_gap('ray = "<2.43"')
+    judged = {
+        0: Judged("bad", "1 known-gap: TypeError", "a-gap", ("a-gap",)),
+        2: Judged("bad", "1 known-gap: TypeError", "a-gap", ("a-gap",)),
+        3: Judged("bad", "1 failed: a timeout", "TimeoutError", (), Path("report.json")),
+        4: Judged("good", "1 passed"),
+        5: Judged("good", "1 passed"),
+    }
+    finding = Finding("ray", VERSIONS, judged)
+    assert finding.monotonic
+    assert describe(finding) == [
+        "Ray 2.37.0 is bad (a-gap), Ray 2.38.0 is bad (TimeoutError)",
+        "Ray 2.38.0 is bad (TimeoutError), Ray 2.39.0 is good",
+        "bad: ray <2.39.0",
+    ]
+    assert edits(finding, [gap]) == [
+        f"gap a-gap, {gap.path}:10:",
+        '-ray = "<2.43"',
+        '+ray = "<2.38.0"',
+        "bad, and no known gap: ray >=2.38.0,<2.39.0: 1 failed: a timeout",
+        "  a draft: raycompat gaps propose report.json",
     ]

@@ -8,10 +8,9 @@ import pytest
 
 from pytest_raycompat.bisection.finding import describe
 from pytest_raycompat.bisection.history import History
-from pytest_raycompat.bisection.judging import Judged, Reading, SourceJudge, judged
+from pytest_raycompat.bisection.judging import Judged, Judgement, Reading, SourceJudge, judged
 from pytest_raycompat.bisection.reading import reading_of
 from pytest_raycompat.bisection.running import BisectError, bisect
-from pytest_raycompat.bisection.search import Judgement
 from pytest_raycompat.matrix.cells import Cell
 from pytest_raycompat.probe.findings import Finding, FlowResult, Place
 from pytest_raycompat.records import Verdict
@@ -78,8 +77,8 @@ class FakeReader:
     def read(self, ray: str, vllm: str) -> Reading:
         assert vllm == "0.32.0"
         table = {
-            "2.35.0": Reading("breaks", "the code compares Ray 2.35.0 with 2.43.0", ("cgraph-version-guard",)),
-            "2.43.0": Reading("guarded", "no module", ("data-llm-missing",)),
+            "2.35.0": Reading("breaks", "a version", "ValueError", ("cgraph-version-guard",)),
+            "2.43.0": Reading("guarded", "no module", "ImportError", ("data-llm-missing",)),
             "2.44.0": Reading("no obstacle found"),
             "2.45.0": Reading("unknown", "it does not say"),
         }
@@ -91,7 +90,7 @@ class FakeReader:
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("2.35.0", Judged("bad", "breaks: the code compares Ray 2.35.0 with 2.43.0", ("cgraph-version-guard",))),
+        ("2.35.0", Judged("bad", "breaks: a version", "cgraph-version-guard", ("cgraph-version-guard",))),
         ("2.43.0", Judged("good", "guarded: no module")),
         ("2.44.0", Judged("good", "no obstacle found")),
         ("2.45.0", Judged("skip", "unknown: it does not say")),
@@ -124,7 +123,7 @@ def test_of_what_was_read_the_worst_counts() -> None:
         for status, gap in STATUSES_AND_GAPS
     )
     flow = FlowResult("generate ray-v1", "breaks", findings)
-    assert reading_of(flow) == Reading("breaks", "breaks it (vllm/a.py:3)", ("h",))
+    assert reading_of(flow) == Reading("breaks", "breaks it (vllm/a.py:3)", "ImportError", ("h",))
     assert reading_of(FlowResult("jobs", "no obstacle found", ())) == Reading("no obstacle found")
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_raycompat.bisection.search import Change, Judgement, Search, changes, stretches
+from pytest_raycompat.bisection.search import Change, Search, changes, stretches
 
 
-def run(history: list[Judgement], confirm: int = 0) -> tuple[Search, list[int]]:
+def run(history: list[str], confirm: int = 0) -> tuple[Search, list[int]]:
     search = Search(len(history), confirm)
     asked = []
     while (place := search.next()) is not None:
@@ -17,11 +17,11 @@ def run(history: list[Judgement], confirm: int = 0) -> tuple[Search, list[int]]:
 
 
 @st.composite
-def monotone(draw: st.DrawFn) -> tuple[list[Judgement], int]:
+def monotone(draw: st.DrawFn) -> tuple[list[str], int]:
     """A history that changes once, with versions that cannot be judged, and the place of its first newer version."""
-    older: Judgement = draw(st.sampled_from(["good", "bad"]))
-    newer: Judgement = "bad" if older == "good" else "good"
-    history: list[Judgement] = [
+    older: str = draw(st.sampled_from(["good", "bad"]))
+    newer: str = "bad" if older == "good" else "good"
+    history: list[str] = [
         *([older] * draw(st.integers(1, 30))),
         *([newer] * draw(st.integers(1, 30))),
     ]
@@ -32,7 +32,7 @@ def monotone(draw: st.DrawFn) -> tuple[list[Judgement], int]:
 
 
 @given(monotone(), st.integers(0, 5))
-def test_the_change_of_a_history_that_changes_once_is_found(made: tuple[list[Judgement], int], confirm: int) -> None:
+def test_the_change_of_a_history_that_changes_once_is_found(made: tuple[list[str], int], confirm: int) -> None:
     history, boundary = made
     search, asked = run(history, confirm)
     (change,) = changes(search.judged)
@@ -46,13 +46,13 @@ def test_the_change_of_a_history_that_changes_once_is_found(made: tuple[list[Jud
 @given(st.integers(2, 500), st.data())
 def test_it_takes_no_more_steps_than_halving_does(count: int, data: st.DataObject) -> None:
     boundary = data.draw(st.integers(1, count - 1))
-    history: list[Judgement] = ["bad" if place < boundary else "good" for place in range(count)]
+    history: list[str] = ["bad" if place < boundary else "good" for place in range(count)]
     _, asked = run(history)
     assert len(asked) <= 2 + (count - 1).bit_length()
 
 
-@given(st.lists(st.sampled_from(["good", "bad", "skip"]), min_size=2, max_size=40))
-def test_every_change_is_found_where_all_is_confirmed(history: list[Judgement]) -> None:
+@given(st.lists(st.sampled_from(["good", "bad (a)", "bad (b)", "skip"]), min_size=2, max_size=40))
+def test_every_change_is_found_where_all_is_confirmed(history: list[str]) -> None:
     search, _ = run(history, confirm=len(history))
     if search.hopeless:
         assert history[0] == history[-1] or "skip" in (history[0], history[-1])
@@ -62,8 +62,8 @@ def test_every_change_is_found_where_all_is_confirmed(history: list[Judgement]) 
     assert [judgement for judgement, _, _ in stretches(search.judged)] == [one for one, _, _ in stretches(known)]
 
 
-@given(st.lists(st.sampled_from(["good", "bad", "skip"]), min_size=3, max_size=40), st.integers(0, 40))
-def test_what_it_says_is_true_of_what_it_saw(history: list[Judgement], confirm: int) -> None:
+@given(st.lists(st.sampled_from(["good", "bad (a)", "bad (b)", "skip"]), min_size=3, max_size=40), st.integers(0, 40))
+def test_what_it_says_is_true_of_what_it_saw(history: list[str], confirm: int) -> None:
     search, _ = run(history, confirm)
     for change in changes(search.judged):
         if not search.hopeless:
@@ -73,7 +73,7 @@ def test_what_it_says_is_true_of_what_it_saw(history: list[Judgement], confirm: 
 
 @given(monotone(), st.integers(0, 60))
 def test_to_go_on_after_an_interrupt_asks_only_for_what_is_not_known(
-    made: tuple[list[Judgement], int], interrupted: int
+    made: tuple[list[str], int], interrupted: int
 ) -> None:
     history, _ = made
     whole, asked = run(history, 2)
@@ -87,7 +87,7 @@ def test_to_go_on_after_an_interrupt_asks_only_for_what_is_not_known(
 
 
 def test_a_release_that_is_not_as_its_neighbours_are_is_seen() -> None:
-    history: list[Judgement] = ["bad" if place in (0, 1, 2, 3, 8) else "good" for place in range(12)]
+    history: list[str] = ["bad" if place in (0, 1, 2, 3, 8) else "good" for place in range(12)]
     search, _ = run(history, confirm=0)
     assert len(changes(search.judged)) == 1
     search, _ = run(history, confirm=12)

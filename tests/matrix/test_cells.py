@@ -145,8 +145,10 @@ def test_a_damaged_cell_is_measured_again(store: CellStore, damage: str) -> None
 
 
 def test_a_folder_has_cells_of_one_request(store: CellStore) -> None:
-    with store.open(REQUEST):
+    with store.open(Request(arguments=("no_such_file.py",), device="cpu")):
         pass
+    with store.open(REQUEST):  # nothing was measured by the other one
+        store.finish(cell("ray-2.35.0-vllm-none-cpu", "unresolvable"))
     with (
         pytest.raises(StoreError) as raised,
         store.open(Request(arguments=("suites", "-k", "generate"), device="cpu")),
