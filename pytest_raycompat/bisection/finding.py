@@ -11,6 +11,7 @@ from pytest_raycompat.bisection.search import SKIP, Change, changes, stretches
 from pytest_raycompat.environments.recipe import Package
 from pytest_raycompat.gaps.narrowing import line_of_condition
 from pytest_raycompat.gaps.schema import Gap
+from pytest_raycompat.report.paths import shown
 from pytest_raycompat.versions import parse_specifier, satisfies
 
 
@@ -88,16 +89,16 @@ def describe(finding: Finding) -> list[str]:
 
 def edits(finding: Finding, gaps: Iterable[Gap]) -> list[str]:
     """Say for each gap that showed what follows for its file, and where none showed what a new one is to say."""
-    shown = {identifier for judged in finding.judged.values() for identifier in judged.gaps}
+    met = {identifier for judged in finding.judged.values() for identifier in judged.gaps}
     known = {gap.id: gap for gap in gaps}
-    lines = [line for identifier in sorted(shown & known.keys()) for line in _edit(finding, known[identifier])]
+    lines = [line for identifier in sorted(met & known.keys()) for line in _edit(finding, known[identifier])]
     if lines:
         return [*lines, *_unexplained(finding)]
     if len(finding.specifiers) == 1:
         lines = ["no known gap records this; a new gap file says:", "  [when]"]
         lines.append(f'  {finding.package} = "{finding.specifiers[0]}"')
         reports = [one.report for one in finding.judged.values() if one.judgement == "bad" and one.report]
-        lines += [f"a draft of the rest: raycompat gaps propose {reports[0]}"] if reports else []
+        lines += [f"a draft of the rest: raycompat gaps propose {shown(reports[0])}"] if reports else []
     return lines
 
 
@@ -112,7 +113,7 @@ def _unexplained(finding: Finding) -> list[str]:
         label = judged.label
         where = " and ".join(finding.where(lambda one, label=label: not one.gaps and one.label == label))  # type: ignore[misc]
         lines.append(f"bad, and no known gap: {finding.package} {where}: {judged.why}")
-        lines += [f"  a draft: raycompat gaps propose {judged.report}"] if judged.report is not None else []
+        lines += [f"  a draft: raycompat gaps propose {shown(judged.report)}"] if judged.report is not None else []
     return lines
 
 
@@ -124,7 +125,7 @@ def _edit(finding: Finding, gap: Gap) -> list[str]:
         for place, judged in finding.judged.items()
         if judged.judgement == "good" or gap.id in judged.gaps
     }
-    head = f"gap {gap.id}, {gap.path}:{line_of_condition(gap, finding.package)}"
+    head = f"gap {gap.id}, {shown(gap.path)}:{line_of_condition(gap, finding.package)}"
     if before is not None and agrees(before, expected):
         return [f'{head}: {finding.package} = "{before}" agrees with every release that was judged']
     proposal = proposed(finding, gap, before, expected)
@@ -140,13 +141,13 @@ def proposed(finding: Finding, gap: Gap, before: str | None, expected: Mapping[s
 
     Clauses of the other end than the one that was searched stay.
     """
-    shown: Sequence[str] = [getattr(pair, finding.package) for pair in gap.verified]
+    verified: Sequence[str] = [getattr(pair, finding.package) for pair in gap.verified]
     clauses = [str(clause) for clause in parse_specifier(before)] if before else []
     for specifier in finding.where(lambda judged: gap.id in judged.gaps):
         ends = {clause[0] for clause in specifier.split(",")}
         kept = [clause for clause in clauses if not re.match(f"[{''.join(ends)}]", clause)]
         candidate = ",".join([*sorted(kept), specifier])
-        if agrees(candidate, expected) and all(satisfies(version, candidate) for version in shown):
+        if agrees(candidate, expected) and all(satisfies(version, candidate) for version in verified):
             return candidate
     return None
 

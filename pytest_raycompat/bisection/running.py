@@ -10,6 +10,7 @@ from pytest_raycompat.bisection.history import History
 from pytest_raycompat.bisection.judging import Judge, Judged
 from pytest_raycompat.bisection.search import Search
 from pytest_raycompat.environments.recipe import Package
+from pytest_raycompat.markers import plural
 from pytest_raycompat.report.terminal import shortened
 
 MOST_CHARACTERS = 160
@@ -43,7 +44,7 @@ def bisect(
         found[place] = judged
         search.add(place, judged.label)
         left = search.left
-        todo = f"; {left} left, about {math.ceil(math.log2(left + 1))} steps" if left else ""
+        todo = f"; {left} left, about {plural(math.ceil(math.log2(left + 1)), 'step')}" if left else ""
         tell(f"{versions[place]}: {judged.judgement} ({shortened(judged.why, MOST_CHARACTERS)}){todo}")
         if place in (0, len(versions) - 1):
             check_end(versions[place], judged, "bad" if versions[place] == bad else "good")

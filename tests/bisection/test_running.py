@@ -42,7 +42,7 @@ def test_each_step_is_told() -> None:
         "2.50.0: good (as the table says); 14 left, about 4 steps",
         "2.42.0: good (as the table says); 6 left, about 3 steps",
         "2.38.0: bad (as the table says); 3 left, about 2 steps",
-        "2.40.0: good (as the table says); 1 left, about 1 steps",
+        "2.40.0: good (as the table says); 1 left, about 1 step",
         "2.39.0: good (as the table says)",
     ]
     assert describe(finding)[0] == "Ray 2.38.0 is bad, Ray 2.39.0 is good"
