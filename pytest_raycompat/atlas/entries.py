@@ -18,6 +18,8 @@ from pytest_raycompat.report.terminal import shortened
 
 MOST_CHARACTERS = 2000
 """Of a reason, in an atlas."""
+PATH = re.compile(r"(?<![\w.:/])/(?:[^\s/'\":]+/)+([^\s/'\":]+)")
+"""An absolute path, and not the rest of an address or of a relative one."""
 
 
 class AtlasError(ValueError):
@@ -68,7 +70,7 @@ def write_entries(entries: Iterable[Entry], folder: Path) -> None:
             write_report(place / REPORT, slim(entry.report))
         cell = msgspec.structs.replace(
             entry.cell,
-            reason=shortened(entry.cell.reason, MOST_CHARACTERS),
+            reason=_text(entry.cell.reason),
             distributions=tuple(re.sub(r" @ file:.*", " @ file", line) for line in entry.cell.distributions),
         )
         write_file(place / CELL, msgspec.json.format(msgspec.json.encode(cell), indent=2) + b"\n")
@@ -88,7 +90,8 @@ def slim(report: Report) -> Report:
 def _record(record: TestRecord) -> TestRecord:
     return msgspec.structs.replace(
         record,
-        reason=shortened(record.reason, MOST_CHARACTERS),
+        reason=_text(record.reason),
+        reproduce=_text(record.reproduce),
         exception=_exception(record.exception),
         chain=(),
         evidence={},
@@ -109,7 +112,12 @@ def _attempt(attempt: AttemptRecord) -> AttemptRecord:
 def _exception(exception: ExceptionRecord | None) -> ExceptionRecord | None:
     if exception is None:
         return None
-    return msgspec.structs.replace(exception, traceback="", message=shortened(exception.message, MOST_CHARACTERS))
+    return msgspec.structs.replace(exception, traceback="", message=_text(exception.message))
+
+
+def _text(text: str) -> str:
+    """Cut a text, and paths in it to their last part: they are of one machine."""
+    return shortened(PATH.sub(r"…/\1", text), MOST_CHARACTERS)
 
 
 def _gap(gap: GapRecord) -> GapRecord:

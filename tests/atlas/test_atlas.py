@@ -74,7 +74,15 @@ def make_matrix(tmp_path: Path) -> Callable[..., Path]:
 
 def test_cells_are_cut_to_what_a_repository_keeps(make_matrix: Callable[..., Path], tmp_path: Path) -> None:
     exception = ExceptionRecord(type="ValueError", message="m", traceback="File /home/me")
-    record = generate("known-gap", "ray-v1", exception=exception, logs=("/home/me/log",), log_excerpt="/home/me")
+    record = generate(
+        "known-gap",
+        "ray-v1",
+        exception=exception,
+        logs=("/home/me/log",),
+        log_excerpt="/home/me",
+        reason="see https://example.org/a/b and ./a/b\nlogs: /home/me/logs",
+        reproduce="raycompat run --raycompat-python=/home/me/bin/python",
+    )
     folder = make_matrix("m", "2.35.0", record, distributions=("ray @ file:///home/me/ray.whl", "torch==2.13.0"))
     write_entries(read_entries([folder]), tmp_path / "atlas")
     files = sorted((tmp_path / "atlas").rglob("*.json"))
@@ -82,6 +90,9 @@ def test_cells_are_cut_to_what_a_repository_keeps(make_matrix: Callable[..., Pat
     assert not [path for path in files if "/home/me" in path.read_text()]
     Draft202012Validator(json.loads(schema.PATH.read_text())).validate(json.loads(files[1].read_text()))
     (entry,) = read_entries([tmp_path / "atlas"])
+    assert entry.report is not None
+    assert entry.report.results[0].reason == "see https://example.org/a/b and ./a/b\nlogs: …/logs"
+    assert entry.report.results[0].reproduce == "raycompat run --raycompat-python=…/python"
     assert entry.cell.distributions == ("ray @ file", "torch==2.13.0")
     write_entries([entry], tmp_path / "again")
     assert [path.read_bytes() for path in sorted((tmp_path / "again").rglob("*.json"))] == [
