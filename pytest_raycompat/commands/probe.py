@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
             action="append",
             default=[],
             metavar="WHAT",
-            help="a version, a specifier such as '>=2.44,<2.50' for all releases in it, a wheel, or an unpacked folder; "
+            help="a version, a specifier such as '>=2.44,<2.50' for all releases in it, a wheel, or a folder; "
             "may be given more than once; default: that of --raycompat-python",
         )
     probe.add_argument("--raycompat-python", metavar="PATH", help="take what this interpreter has installed")

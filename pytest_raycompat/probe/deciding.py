@@ -5,11 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from packaging.version import InvalidVersion, Version
 
 from pytest_raycompat.probe.findings import Finding, Place
+from pytest_raycompat.probe.obstacles import Obstacle
 from pytest_raycompat.probe.outline import (
     Both,
     Exists,
@@ -23,9 +24,6 @@ from pytest_raycompat.probe.outline import (
     VersionTest,
 )
 from pytest_raycompat.probe.resolving import Defined, InModule, Lost, Missing, Unknown, World
-
-if TYPE_CHECKING:
-    from pytest_raycompat.probe.walking import Obstacle
 
 _OPERATORS: Mapping[str, Callable[[Version, Version], bool]] = {
     "<": operator.lt,

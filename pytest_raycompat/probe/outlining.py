@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Sequence
 
+from pytest_raycompat.probe.fragments import (
+    Definition,
+    attributes_of,
+    caught,
+    is_first_use,
+    lost,
+    merge,
+    parameters,
+    suppressed,
+    written,
+)
 from pytest_raycompat.probe.outline import (
     Function,
     Handler,
@@ -25,7 +35,6 @@ from pytest_raycompat.probe.testing import read_test
 from pytest_raycompat.probe.touching import touches
 
 _SHOWN_CHARACTERS = 100
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def outline(source: str, module: str, path: str, own: str) -> Outline:
@@ -53,14 +62,15 @@ class _Reader:
         self.roots = (*SUBJECTS, own, *ABSENT)
         self.functions: dict[str, Function] = {}
         self.scope = Scope(module, package)
-        self.postponed: list[tuple[str, _Definition, Scope]] = []
+        self.postponed: list[tuple[str, Definition, Scope]] = []
         self.annotated = True
+        self.replaced: dict[str, str] = {}
 
     def read(self, tree: ast.Module) -> Outline:
         future = (one for one in tree.body if isinstance(one, ast.ImportFrom) and one.module == "__future__")
         self.annotated = not any(name.name == "annotations" for one in future for name in one.names)
         for one in ast.walk(tree):  # functions may use what is defined below them
-            if isinstance(one, ast.ClassDef | _Definition) and one.col_offset == 0:
+            if isinstance(one, ast.ClassDef | Definition) and one.col_offset == 0:
                 self.scope.names[one.name] = f"{self.module}.{one.name}"
         body = self.block(tree.body, self.scope, "")
         imported = self.imported(tree)
@@ -72,7 +82,7 @@ class _Reader:
         while self.postponed:
             name, node, scope = self.postponed.pop()
             self.functions[name] = self.function(node, scope, name)
-        return Outline(self.path, body, self.functions, bindings)
+        return Outline(self.path, body, self.functions, bindings | self.replaced)
 
     def imported(self, tree: ast.Module) -> set[str]:
         return {
@@ -168,12 +178,22 @@ class _Reader:
                 if chain is not None or name not in lost(handler.body):
                     changed[name] = chain if changed.get(name, chain) == chain else None
         scope.names |= changed
+        if not where:
+            self.replace({name for handler in node.handlers for name in lost(handler.body)}, scope)
         finally_ = self.block(node.finalbody, scope, where)
         if not body and not otherwise:
             return list(finally_)
         return [Try(body, tuple(handlers), otherwise, finally_)]
 
-    def definition(self, node: _Definition, scope: Scope, where: str) -> list[Step]:
+    def replace(self, names: set[str], scope: Scope) -> None:
+        """From here on, say of names that a handler sets to None that they are this module's: they may be lost."""
+        for name in names:
+            chain = scope.names.get(name)
+            if chain is not None:
+                self.replaced[name] = chain
+                scope.names[name] = f"{self.module}.{name}"
+
+    def definition(self, node: Definition, scope: Scope, where: str) -> list[Step]:
         steps = [step for decorator in node.decorator_list for step in touches(decorator, scope)]
         defaults = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
         steps += [step for default in defaults for step in touches(default, scope)]
@@ -198,7 +218,7 @@ class _Reader:
         inner.attributes = attributes_of(node, inner)
         return [*steps, *self.block(node.body, inner, node.name)]
 
-    def function(self, node: _Definition, outer: Scope, name: str) -> Function:
+    def function(self, node: Definition, outer: Scope, name: str) -> Function:
         scope = outer.inner()
         scope.names = dict(self.scope.names)
         for parameter in parameters(node):
@@ -231,6 +251,7 @@ class _Reader:
             steps += touches(target, scope)
             if not isinstance(target, ast.Name):
                 self.forget(target, scope)
+                scope.with_key(target)
             elif isinstance(node.value, ast.Constant) and node.value.value is None:
                 if scope.names.get(target.id) is None:
                     scope.names[target.id] = None
@@ -242,6 +263,7 @@ class _Reader:
 
     def bind(self, name: str, value: ast.expr, scope: Scope) -> None:
         scope.names[name] = scope.chain(value)
+        scope.with_keys(name, value)
         version, module = scope.version(value), scope.looked_for(value)
         scope.versions.pop(name, None)
         scope.found.pop(name, None)
@@ -268,89 +290,3 @@ class _Reader:
 
     def text(self, line: int) -> str:
         return self.lines[line - 1].strip()[:_SHOWN_CHARACTERS]
-
-
-def is_first_use(node: ast.If) -> bool:
-    """Tell whether it is ``if X is None: X = …``, which is done the first time."""
-    match node.test:
-        case ast.Compare(left=left, ops=[ast.Is()], comparators=[ast.Constant(value=None)]):
-            name = ast.unparse(left)
-            return any(
-                isinstance(one, ast.Assign) and any(ast.unparse(target) == name for target in one.targets)
-                for one in node.body
-            )
-    return False
-
-
-def merge(scope: Scope, first: dict[str, str | None], second: dict[str, str | None]) -> None:
-    """Bring together what two blocks, of which one is done, made of the names."""
-    for name in {**first, **second}:
-        before = scope.names.get(name)
-        one, other = first.get(name, before), second.get(name, before)
-        if name not in first or name not in second:  # it is used only where the block that brings it was done
-            scope.names[name] = (one or other) if before is None else None
-        else:
-            scope.names[name] = one if one == other else None
-
-
-def attributes_of(node: ast.ClassDef, scope: Scope) -> dict[str, str | None]:
-    """Tell what the attributes that methods set on ``self`` stand for; None for what is not followed."""
-    found: dict[str, str | None] = {}
-    for one in ast.walk(node):
-        if not isinstance(one, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            continue
-        for target in one.targets if isinstance(one, ast.Assign) else [one.target]:
-            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self":
-                value = one.value if isinstance(one, ast.Assign | ast.AnnAssign) else None
-                chain = None if value is None else scope.chain(value)
-                name = target.attr
-                found[name] = chain if found.get(name, chain) == chain else None
-    return found
-
-
-def parameters(node: _Definition) -> list[ast.arg]:
-    """List the parameters of a function."""
-    rest = [one for one in (node.args.vararg, node.args.kwarg) if one is not None]
-    return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, *rest]
-
-
-def caught(handler: ast.ExceptHandler) -> tuple[str, ...]:
-    """Name the exceptions that a handler catches; none for all."""
-    if handler.type is None:
-        return ()
-    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return tuple(one.attr if isinstance(one, ast.Attribute) else getattr(one, "id", "?") for one in types)
-
-
-def suppressed(node: ast.expr) -> tuple[str, ...]:
-    """Name the exceptions that ``contextlib.suppress`` catches."""
-    match node:
-        case ast.Call(func=ast.Attribute(attr="suppress") | ast.Name(id="suppress"), args=types):
-            return tuple(one.attr if isinstance(one, ast.Attribute) else getattr(one, "id", "?") for one in types)
-    return ()
-
-
-def lost(body: list[ast.stmt]) -> set[str]:
-    """Name what a block sets to None."""
-    return {
-        target.id
-        for one in body
-        if isinstance(one, ast.Assign) and isinstance(one.value, ast.Constant) and one.value.value is None
-        for target in one.targets
-        if isinstance(target, ast.Name)
-    }
-
-
-def written(node: ast.expr, scope: Scope) -> str:
-    """Return the text of a message, with what is known of its variable parts."""
-    match node:
-        case ast.Constant(value=value):
-            return str(value)
-        case ast.JoinedStr(values=values):
-            return re.sub("…+", "…", "".join(written(value, scope) for value in values))
-        case ast.FormattedValue(value=value):
-            version = scope.version(value)
-            return "…" if version is None else (f"{{{version[1]}}}" if version[0] else version[1])
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return written(left, scope) + written(right, scope)
-    return "…"

@@ -17,6 +17,9 @@ _LINE, _INDENTED = "\n", "\n    "
 UNUSED = re.compile(r"weight_transfer|wt_cfg|nsight|elastic_ep|lora|is_tpu|is_xpu|is_rocm|is_hpu|multi_?modal")
 """Tests of what no flow of the suites uses: what is missing behind one is guarded."""
 
+INTERNAL = re.compile(r"vllm\.(v1|executor)\.|ray\.llm\.|.*\._")
+"""Names that the programs below know of, and that are nobody's promise: a release without one is `unknown`."""
+
 _EXECUTOR_V1 = """
 if find_spec("vllm.v1.executor.ray_executor") is not None:
     from vllm.v1.executor.ray_executor import RayDistributedExecutor
@@ -44,12 +47,12 @@ else:
 """
 _EXECUTOR_V2 = """
 if find_spec("vllm.v1.executor.ray_executor_v2") is not None:
-    from vllm.v1.executor.ray_executor_v2 import RayExecutorV2, RayWorkerProc
-    _4 = RayExecutorV2(*options)
+    import vllm.v1.executor.ray_executor_v2 as of_v2
+    _4 = of_v2.RayExecutorV2(*options)
     _4._init_executor()
     _4.shutdown()
-    if hasattr(RayWorkerProc, "create_dist_init_method"):
-        RayWorkerProc(*options).create_dist_init_method()
+    if hasattr(of_v2, "RayWorkerProc") and hasattr(of_v2.RayWorkerProc, "create_dist_init_method"):
+        of_v2.RayWorkerProc(*options).create_dist_init_method()
 else:
     raise RuntimeError(f"vLLM {vllm.__version__} has no RayExecutorV2")
 """

@@ -83,24 +83,40 @@ class World:
         self.subjects = subjects
         self.lost: set[str] = set()
         """Chains of names that a module has set to None."""
-        self._known: dict[str, Thing] = {}
+        self._root: str | None = None
+        self._crossings = 0
+        """How often a chain went on in another package: what did not is known of the package alone."""
 
     def resolve(self, chain: str, depth: int = 0) -> Thing:
         """Look a chain up."""
+        root = chain.partition(".")[0].removesuffix("()")
+        subject = self.subjects.get(root)
+        if subject is None:
+            self._crossings += 1  # it may be looked into in another world
+            return Unknown(f"{root} is not looked into")
         if depth > _DEPTH:
             return Unknown("too many re-exports")
         if self.lost:  # what is lost, a chain goes through
             return self._resolved(chain, depth)
-        if chain not in self._known:
-            self._known[chain] = self._resolved(chain, depth)
-        return self._known[chain]
+        outer = self._root
+        if outer is not None and outer != root:
+            self._crossings += 1
+        known: Thing | None = subject.resolved.get(chain)
+        if known is not None:
+            return known
+        before = self._crossings
+        self._root = root
+        try:
+            thing = self._resolved(chain, depth)
+        finally:
+            self._root = outer
+        if self._crossings == before:
+            subject.resolved[chain] = thing
+        return thing
 
     def _resolved(self, chain: str, depth: int) -> Thing:
         segments = chain.replace("()", ".()").split(".")
-        subject = self.subjects.get(segments[0])
-        if subject is None:
-            return Unknown(f"{segments[0]} is not looked into")
-        thing: Thing = InModule(subject, segments[0])
+        thing: Thing = InModule(self.subjects[segments[0]], segments[0])
         for segment in segments[1:]:
             thing = self.called(thing, depth) if segment == "()" else self.attribute(thing, segment, depth)
             if isinstance(thing, Missing | Unknown | Lost):
@@ -179,6 +195,7 @@ class World:
         if member.kind != "alias":
             return Defined(where.subject, where.name, name, member)
         if member.target.partition(".")[0] not in self.subjects:
+            self._crossings += 1
             return Unknown(f"{member.target} is of another package")
         return self.resolve(member.target, depth + 1)
 

@@ -37,6 +37,8 @@ class Scope:
     """Names that hold what ``find_spec`` returned, and for which module."""
     attributes: Mapping[str, str | None] = field(default_factory=dict)
     """What the attributes of ``self`` stand for."""
+    keys: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Keys that a local dict is sure to have, for calls with ``**``."""
     checking: set[str] = field(default_factory=set)
     """Names that only a type checker sees: they tell what a parameter is, and are not used."""
     owner: str | None = None
@@ -51,6 +53,7 @@ class Scope:
             dict(self.versions),
             dict(self.found),
             self.attributes,
+            dict(self.keys),
             set(self.checking),
             self.owner,
         )
@@ -58,11 +61,13 @@ class Scope:
     @contextmanager
     def branch(self) -> Iterator[dict[str, str | None]]:
         """Read a block that may not be done: what it changes is given back, and undone."""
-        before = dict(self.names)
+        before, keys = dict(self.names), dict(self.keys)
         changed: dict[str, str | None] = {}
         yield changed
         changed.update({name: chain for name, chain in self.names.items() if before.get(name, "") != chain})
         self.names = before
+        # what a block that may not be done took away may be gone, and what it added may not be there
+        self.keys = {name: known & self.keys.get(name, frozenset()) for name, known in keys.items()}
 
     def absolute(self, module: str | None, level: int) -> str:
         """Return the module that ``from .module import`` names."""
@@ -133,6 +138,34 @@ class Scope:
                     return True, str(argument.value)
                 return self.version(argument) if last in _PARSERS else None
         return None
+
+    def with_keys(self, name: str, value: ast.expr | None) -> None:
+        """Note which keys a dict has that is given a name."""
+        self.keys.pop(name, None)
+        if isinstance(value, ast.Dict) and None not in value.keys:
+            self.keys[name] = frozenset(
+                str(key.value) for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
+            )
+
+    def with_key(self, target: ast.expr) -> None:
+        """Note ``NAME["key"] = …``."""
+        match target:
+            case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str(key))):
+                self.keys[name] = self.keys.get(name, frozenset()) | {key}
+
+    def handed_over(self, node: ast.AST) -> None:
+        """Forget the keys of dicts that something else may change: they are passed on, or have a method called."""
+        for one in ast.walk(node):
+            match one:
+                case ast.Call(func=function, args=arguments):
+                    owner = [function.value] if isinstance(function, ast.Attribute) and function.attr != "get" else []
+                    for used in (*arguments, *owner):
+                        if isinstance(used, ast.Name):
+                            self.keys.pop(used.id, None)
+                case ast.Delete(targets=targets):
+                    for target in targets:
+                        if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
+                            self.keys.pop(target.value.id, None)
 
     def looked_for(self, node: ast.expr) -> str | None:
         """Return the module that ``find_spec`` is asked for."""

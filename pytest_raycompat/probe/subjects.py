@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 from pytest_raycompat.probe.definitions import Module, define
 from pytest_raycompat.probe.facts import Facts, importable, module_of, to_read
@@ -27,6 +28,8 @@ class Subject:
         self.facts = facts
         self.grown = False
         """Whether definitions came that are worth to be kept."""
+        self.resolved: dict[str, Any] = {}
+        """What chains stand for that stay in this package, for :class:`pytest_raycompat.probe.resolving.World`."""
         self._open = archive
         self._sources: dict[str, bytes] = {}
 

@@ -16,18 +16,25 @@ def touches(node: ast.AST | None, scope: Scope) -> list[Step]:
     found: list[Step] = []
     if node is not None:
         _visit(node, scope, found)
+        scope.handed_over(node)
     return found
 
 
-def arguments_of(call: ast.Call) -> Arguments:
+def arguments_of(call: ast.Call, scope: Scope) -> Arguments:
     """Describe the arguments of a call."""
     starred = any(isinstance(one, ast.Starred) for one in call.args)
     double = any(one.arg is None for one in call.keywords)
     return Arguments(
         sum(not isinstance(one, ast.Starred) for one in call.args),
-        tuple(one.arg for one in call.keywords if one.arg is not None),
+        tuple(name for one in call.keywords for name in _names(one, scope)),
         starred or double,
     )
+
+
+def _names(argument: ast.keyword, scope: Scope) -> list[str]:
+    if argument.arg is not None:
+        return [argument.arg]
+    return sorted(scope.keys.get(argument.value.id, ())) if isinstance(argument.value, ast.Name) else []
 
 
 def _visit(node: ast.AST, scope: Scope, found: list[Step]) -> None:
@@ -41,7 +48,7 @@ def _visit(node: ast.AST, scope: Scope, found: list[Step]) -> None:
             for argument in (*node.args, *(one.value for one in node.keywords)):
                 _visit(argument, scope, found)
             if chain is not None and _LOGGER not in chain and scope.is_used(function):
-                found.append(Touch(chain, node.lineno, arguments_of(node)))
+                found.append(Touch(chain, node.lineno, arguments_of(node, scope)))
         case ast.Attribute(value=value, ctx=ast.Load()):
             chain = scope.chain(node)
             if chain is None:

@@ -13,29 +13,14 @@ from contextlib import contextmanager
 from pytest_raycompat.probe.calling import refused
 from pytest_raycompat.probe.deciding import Decider
 from pytest_raycompat.probe.facts import module_of
-from pytest_raycompat.probe.findings import Finding, Place
+from pytest_raycompat.probe.findings import PROGRAM, Finding, Place
+from pytest_raycompat.probe.obstacles import Obstacle, fitting
 from pytest_raycompat.probe.outline import Function, Handler, If, Import, Lose, Outline, Raise, Return, Step, Touch, Try
-from pytest_raycompat.probe.programs import UNUSED
+from pytest_raycompat.probe.programs import INTERNAL, UNUSED
 from pytest_raycompat.probe.resolving import Defined, InModule, Instance, Lost, Missing, Thing, Unknown, World
 from pytest_raycompat.probe.scopes import ABSENT
 
-_CATCHES = {
-    "ModuleNotFoundError": {"ModuleNotFoundError", "ImportError"},
-    "ImportError": {"ImportError"},
-    "AttributeError": {"AttributeError"},
-    "TypeError": {"TypeError"},
-}
-_CATCH_ALL = {"Exception", "BaseException"}
 _DEPTH = 60
-
-
-class Obstacle(Exception):
-    """What Python would raise."""
-
-    def __init__(self, finding: Finding, exception: str) -> None:
-        super().__init__(finding.message)
-        self.finding = finding
-        self.exception = exception
 
 
 class _Returned(Exception):
@@ -112,8 +97,9 @@ class Walk:
         return self._module[-1].path.startswith(f"{package}/")
 
     def _fail(self, missing: Missing, line: int, exception: str | None = None, message: str | None = None) -> None:
+        ours = self._module[-1].path.startswith(PROGRAM) and INTERNAL.match(missing.chain)
         finding = Finding(
-            status="breaks",
+            status="unknown" if ours else "breaks",
             missing=missing.chain,
             subject=missing.subject.label,
             package=missing.subject.package,
@@ -321,13 +307,3 @@ class Walk:
             chain = f"{module_of(self._module[-1].path)}.{step.name}"
             self.decider.causes[chain] = Obstacle(cause, "AttributeError")
             self.world.lost.add(chain)
-
-
-def fitting(handlers: tuple[Handler, ...], exception: str) -> Handler | None:
-    """Choose the handler that catches an exception."""
-    for handler in handlers:
-        if not handler.types or _CATCH_ALL.intersection(handler.types):
-            return handler
-        if _CATCHES.get(exception, {exception}).intersection(handler.types):
-            return handler
-    return None

@@ -8,12 +8,10 @@ import json
 import re
 import threading
 import zipfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
-import pytest
 
 INSTALLERS = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT")
 """Variables of pip and uv that would bring in an index of the machine that runs the tests."""
@@ -71,30 +69,25 @@ class LocalIndex:
         return next((files[name] for files in self.files.values() if name in files), None)
 
 
-@pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[LocalIndex]:
-    """An index that pip is set up with, and a cache folder of the test's own."""
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients hang up on a whole file that they did not ask for."""
+
+
+@contextmanager
+def serving() -> Generator[LocalIndex]:
+    """Serve an index."""
     served = LocalIndex()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(served))
+    server = _Server(("127.0.0.1", 0), _handler(served))
     served.address = f"http://127.0.0.1:{server.server_port}/simple"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    for name in (
-        "UV_DEFAULT_INDEX",
-        "UV_INDEX_URL",
-        "UV_INDEX",
-        "UV_EXTRA_INDEX_URL",
-        "PIP_EXTRA_INDEX_URL",
-        "PIP_CERT",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_INDEX_URL", served.address)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield served
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _handler(served: LocalIndex) -> type[BaseHTTPRequestHandler]:
@@ -146,18 +139,13 @@ def _handler(served: LocalIndex) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-@pytest.fixture(scope="session")
-def make_wheel() -> Callable[..., bytes]:
+def wheel_of(name: str, version: str, files: Mapping[str, str | bytes], metadata: str = "") -> bytes:
     """Make the bytes of a wheel from its files."""
-
-    def make(name: str, version: str, files: Mapping[str, str | bytes], metadata: str = "") -> bytes:
-        stream = io.BytesIO()
-        info = f"{name.replace('-', '_')}-{version}.dist-info"
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path, content in files.items():
-                archive.writestr(path, content)
-            archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}")
-            archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\n")
-        return stream.getvalue()
-
-    return make
+    stream = io.BytesIO()
+    info = f"{name.replace('-', '_')}-{version}.dist-info"
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\n")
+    return stream.getvalue()
