@@ -21,6 +21,8 @@ TELEMETRY = "llm_serve_telemetry"
 """Name and namespace of a detached actor that Serve LLM starts and ``serve.shutdown`` leaves
 (ray/llm/_internal/serve/observability/usage_telemetry/usage.py, 2.60.0)."""
 COMMAND_LIMIT_S = 120.0
+APPEAR_LIMIT_S = 15.0
+"""How long after ``serve run`` Serve may not know the application yet: Ray 2.48.0 takes a moment, 2.60.0 none."""
 LOOK_EVERY_S = 0.5
 
 
@@ -102,6 +104,9 @@ def await_running(limit_s: float) -> dict[str, str]:
     began = time.monotonic()
     while True:
         application = serve.status().applications.get(APPLICATION)
+        if application is None and time.monotonic() - began < APPEAR_LIMIT_S:
+            time.sleep(LOOK_EVERY_S)
+            continue
         if application is None:
             raise DeploymentFailed(f"Serve has no application {APPLICATION!r}: `serve run` failed, see its log")
         states = {name: str(one.status.value) for name, one in application.deployments.items()}
