@@ -13,7 +13,8 @@ import time
 from typing import Any
 
 NO_NODE_YET = "No node info found"
-REGISTER_LIMIT_S = 30.0
+REGISTER_LIMIT_S = 120.0
+"""The runner has a limit of its own, which is shorter on a machine that is not overloaded."""
 
 
 def nodes() -> list[dict[str, Any]]:

@@ -80,8 +80,8 @@ def test_two_gaps_that_claim_the_same_failure_are_an_error(
     result = run_pytest(f"--raycompat-gaps={first}", f"--raycompat-gaps={second}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.errlines[0] == (
-        f"ERROR: --raycompat-gaps: {second}:1: id: 'second-gap' claims the same failure as 'first-gap' (first-gap.toml:1): "
-        "give one of them another message, or conditions that exclude each other"
+        f"ERROR: --raycompat-gaps: {second}:1: id: 'second-gap' claims the same failure as 'first-gap' "
+        "(first-gap.toml:1): give one of them another message, or conditions that exclude each other"
     )
 
 
@@ -115,7 +115,7 @@ def test_a_gap_that_is_due_for_review_is_named_and_still_counts(
     result = run_pytest("--raycompat-gaps=own-gap.toml")
     result.assert_outcomes(xfailed=1)
     assert (
-        f"note: gap own-gap was to be reviewed by 2020-01-31: see whether it still holds (own-gap.toml:2)"
+        "note: gap own-gap was to be reviewed by 2020-01-31: see whether it still holds (own-gap.toml:2)"
         in result.outlines
     )
 
