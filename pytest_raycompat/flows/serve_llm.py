@@ -21,8 +21,8 @@ TELEMETRY = "llm_serve_telemetry"
 """Name and namespace of a detached actor that Serve LLM starts and ``serve.shutdown`` leaves
 (ray/llm/_internal/serve/observability/usage_telemetry/usage.py, 2.60.0)."""
 COMMAND_LIMIT_S = 120.0
-APPEAR_LIMIT_S = 15.0
-"""How long after ``serve run`` Serve may not know the application yet: Ray 2.48.0 takes a moment, 2.60.0 none."""
+SERVE_COMMAND = "from ray.serve.scripts import cli; cli()"
+"""With ``-m``, that module does nothing and says nothing in Ray 2.50.1 and older."""
 LOOK_EVERY_S = 0.5
 
 
@@ -88,7 +88,7 @@ def deploy(settings: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="raycompat-serve-") as folder:
         file = Path(folder, "serve.yaml")
         file.write_text(json.dumps(settings))  # JSON is YAML
-        command = [sys.executable, "-m", "ray.serve.scripts", "run", "--non-blocking", f"--app-dir={folder}", str(file)]
+        command = [sys.executable, "-c", SERVE_COMMAND, "run", "--non-blocking", f"--app-dir={folder}", str(file)]
         subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=COMMAND_LIMIT_S)
 
 
@@ -104,9 +104,6 @@ def await_running(limit_s: float) -> dict[str, str]:
     began = time.monotonic()
     while True:
         application = serve.status().applications.get(APPLICATION)
-        if application is None and time.monotonic() - began < APPEAR_LIMIT_S:
-            time.sleep(LOOK_EVERY_S)
-            continue
         if application is None:
             raise DeploymentFailed(f"Serve has no application {APPLICATION!r}: `serve run` failed, see its log")
         states = {name: str(one.status.value) for name, one in application.deployments.items()}

@@ -38,7 +38,7 @@ class KnownRun:
     parameters: Mapping[str, Any]
     gaps: frozenset[str] = frozenset()
     behind: frozenset[str] = frozenset()
-    """Gaps that are recorded for it too, and that it did not reach because of those."""
+    """Gaps that are recorded for it too and did not show: those came first, or they come and go."""
     node_gpus: tuple[int, ...] = (4,)
 
     def __str__(self) -> str:
@@ -52,8 +52,8 @@ def run(
     return KnownRun(flow, parameters, frozenset(gaps), frozenset(behind), node_gpus)
 
 
-def serve_llm(*gaps: str) -> KnownRun:
-    return run("ray_serve", *gaps, executor="ray-v2", node_gpus=(2,))
+def serve_llm(*gaps: str, behind: tuple[str, ...] = ()) -> KnownRun:
+    return run("ray_serve", *gaps, behind=behind, executor="ray-v2", node_gpus=(2,))
 
 
 def data_llm(*gaps: str, behind: tuple[str, ...] = ()) -> KnownRun:
@@ -126,6 +126,8 @@ OLD_RAY_ON_GPUS = [
     run("generate", executor="ray-v2", tensor_parallel_size=2, node_gpus=(2,)),
     run("generate", "cgraph-version-guard", executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
 ]
+BOTO3 = ("llm-needs-boto3",)
+"""Shows only where boto3 is not installed."""
 BEFORE_2_50 = ("data-llm-253-vllm-013-task", "data-llm-disable-log-requests", "data-llm-vllm-0111-use-v1")
 KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.60.0", "0.32.0", "cpu"): NEW_RAY_ON_CPU,
@@ -138,20 +140,27 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ],
     ("2.49.2", "0.32.0", "cpu"): [data_llm("data-async-uvloop-022", behind=BEFORE_2_50)],
     ("2.50.1", "0.10.0", "cpu"): [serve_llm("serve-llm-new-ray-old-vllm")],
+    ("2.50.1", "0.28.0", "cpu"): [serve_llm("serve-llm-249-vllm-015")],
     ("2.50.1", "0.32.0", "cpu"): [serve_llm("serve-llm-249-vllm-029")],
     ("2.51.1", "0.14.1", "cpu"): [serve_llm("serve-llm-252-vllm-012")],
     ("2.51.1", "0.32.0", "cpu"): [serve_llm("serve-llm-253-vllm-015")],
     ("2.52.1", "0.12.0", "cpu"): [serve_llm("serve-llm-252-vllm-012")],
-    ("2.53.0", "0.11.2", "cpu"): [serve_llm("serve-llm-253-vllm-011")],
+    ("2.53.0", "0.11.2", "cpu"): [serve_llm("serve-llm-253-vllm-011", behind=BOTO3)],
     ("2.53.0", "0.32.0", "cpu"): [
-        serve_llm("serve-llm-253-vllm-015"),
-        data_llm("data-async-uvloop-022", behind=("data-llm-253-vllm-013-task", "data-llm-255-vllm-019")),
+        serve_llm("serve-llm-253-vllm-015", behind=BOTO3),
+        data_llm("data-async-uvloop-022", behind=(*BOTO3, "data-llm-253-vllm-013-task", "data-llm-255-vllm-019")),
     ],
-    ("2.54.1", "0.14.1", "cpu"): [serve_llm("serve-llm-254-vllm-014")],
-    ("2.54.1", "0.17.1", "cpu"): [serve_llm("serve-llm-254-vllm-017")],
-    ("2.54.1", "0.32.0", "cpu"): [serve_llm("serve-llm-254-vllm-029")],
-    ("2.55.1", "0.15.1", "cpu"): [serve_llm("serve-llm-255-vllm-015")],
-    ("2.55.1", "0.32.0", "cpu"): [serve_llm("serve-llm-255-vllm-020"), data_llm("data-llm-255-vllm-019")],
+    ("2.54.1", "0.14.1", "cpu"): [serve_llm("serve-llm-254-vllm-014", behind=BOTO3)],
+    ("2.54.1", "0.17.1", "cpu"): [serve_llm("serve-llm-254-vllm-017", behind=BOTO3)],
+    ("2.54.1", "0.32.0", "cpu"): [
+        serve_llm("serve-llm-254-vllm-029", "llm-needs-boto3"),  # twice: with boto3 and without
+        data_llm("llm-needs-boto3", behind=("data-async-uvloop-022", "data-llm-255-vllm-019")),
+    ],
+    ("2.55.1", "0.15.1", "cpu"): [serve_llm("serve-llm-255-vllm-015", behind=BOTO3)],
+    ("2.55.1", "0.32.0", "cpu"): [
+        serve_llm("serve-llm-255-vllm-020", behind=BOTO3),
+        data_llm("data-llm-255-vllm-019", behind=BOTO3),
+    ],
     ("2.56.1", "0.32.0", "cpu"): [serve_llm("serve-llm-256-vllm-029")],
     ("2.59.0", "0.21.0", "cpu"): [serve_llm("serve-llm-256-vllm-021")],
     ("2.59.0", "0.32.0", "cpu"): [serve_llm("serve-llm-256-vllm-029")],

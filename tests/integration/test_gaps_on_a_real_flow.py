@@ -1,4 +1,4 @@
-"""What becomes of a gap on a real flow: it holds, it has changed, or it is closed; and a fork that has gone half way."""
+"""What becomes of a gap on a real flow: it holds, has changed or is closed; and a fork that has gone half way."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run_flows(pytester: pytest.Pytester, clean_environment: pytest.MonkeyPatch) 
 def test_a_gap_that_holds_one_that_has_changed_and_one_that_is_closed(
     pytester: pytest.Pytester, run_flows: Callable[[], list[Record]]
 ) -> None:
-    """The flow passes with shared memory, and fails where it binds the graph with a transport that Ray does not know."""
+    """It passes with shared memory, and fails where it binds the graph with a transport that Ray does not know."""
     folder = pytester.mkdir("gaps")
     for id, phase, transport in (
         ("too-wide", "execute", "shm"),
