@@ -149,7 +149,8 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.53.0", "0.11.2", "cpu"): [serve_llm("serve-llm-253-vllm-011", behind=BOTO3)],
     ("2.53.0", "0.32.0", "cpu"): [
         serve_llm("serve-llm-253-vllm-015", behind=BOTO3),
-        data_llm("data-async-uvloop-022", behind=(*BOTO3, "data-llm-253-vllm-013-task", "data-llm-255-vllm-019")),
+        # twice: with a new uvloop and with 0.21
+        data_llm("data-async-uvloop-022", "data-llm-253-vllm-013-task", behind=(*BOTO3, "data-llm-255-vllm-019")),
     ],
     ("2.54.1", "0.14.1", "cpu"): [serve_llm("serve-llm-254-vllm-014", behind=BOTO3)],
     ("2.54.1", "0.17.1", "cpu"): [serve_llm("serve-llm-254-vllm-017", behind=BOTO3)],
