@@ -137,9 +137,13 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.54.1", "0.29.0", "cpu"): BEFORE_2_56_ON_CPU,
     ("2.35.0+corp.1", "0.32.0", "cpu"): [run("compiled_graph", "cgraph-channels-hold-one-value")],
     ("2.43.0", "0.32.0", "cpu"): [
-        data_llm("data-llm-243-model-field", behind=("data-async-uvloop-022", *BEFORE_2_50)),
+        data_llm("data-llm-243-model-field", behind=("data-async-uvloop-022", "data-llm-transformers-5", *BEFORE_2_50)),
     ],
-    ("2.49.2", "0.32.0", "cpu"): [data_llm("data-async-uvloop-022", behind=BEFORE_2_50)],
+    ("2.49.2", "0.32.0", "cpu"): [
+        data_llm(
+            "data-async-uvloop-022", "data-llm-transformers-5", behind=BEFORE_2_50
+        )  # with a new uvloop and with 0.21
+    ],
     ("2.50.1", "0.10.0", "cpu"): [serve_llm("serve-llm-new-ray-old-vllm")],
     ("2.50.1", "0.28.0", "cpu"): [serve_llm("serve-llm-249-vllm-015")],
     ("2.50.1", "0.32.0", "cpu"): [serve_llm("serve-llm-249-vllm-029")],
