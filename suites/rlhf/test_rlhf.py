@@ -106,3 +106,9 @@ class TestRlhf:
             assert trainers == engines
         else:
             assert not set(trainers) & set(engines)
+
+
+@pytest.mark.ray_version("<2.43")
+def test_the_compiled_graph_executor(run_flow: Any) -> None:
+    """It refuses such an old Ray in an actor too: the gap ``cgraph-version-guard-elsewhere``."""
+    run_flow("rlhf", executor="ray-v1")
