@@ -105,6 +105,8 @@ class FlowResult(msgspec.Struct, frozen=True, kw_only=True):
     """Proof of Ray: executor class, actors, nodes, GPUs held and released."""
     timings: dict[str, float] = {}
     """Seconds per phase, and ``total``."""
+    rates: dict[str, float] = {}
+    """How much of what it did a second, such as ``tokens``."""
     failure: Failure | None = None
     control: FlowResult | None = None
     reproduce: str = ""

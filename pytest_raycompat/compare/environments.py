@@ -93,6 +93,15 @@ def labels(reports: Sequence[Report]) -> list[str]:
     return [f"{name} ({index + 1})" if names.count(name) > 1 else name for index, name in enumerate(names)]
 
 
+def brief(names: Sequence[str]) -> list[str]:
+    """Shorten the names of environments that are shown together to what tells them apart: ``Ray 2.60.0``."""
+    parts = [name.split(", ") for name in names]
+    if len(names) < 2 or len({len(one) for one in parts}) > 1:
+        return list(names)
+    telling = [place for place in range(len(parts[0])) if len({one[place] for one in parts}) > 1]
+    return [", ".join(one[place] for place in telling) or name for one, name in zip(parts, names, strict=True)]
+
+
 def sort_of(report: Report) -> tuple[str, str]:
     """Return what two reports must have in common to be compared."""
     return report.device.kind, report.gaps_mode

@@ -1,66 +1,119 @@
-"""What takes longer than before, as far as the reports let that be told from noise."""
+"""What takes longer than before, or does less a second, as far as the reports let that be told from noise."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
-from pytest_raycompat.report.document import Report, TestRecord
+from pytest_raycompat.report.document import AttemptRecord, Report, TestRecord
 from pytest_raycompat.report.terminal import describe_parameters
 
 ENOUGH_SAMPLES = 3
-"""With fewer runs on either side the spread is not known, and a change is only reported."""
-SMALLEST_S = 0.5
-SMALLEST_RATIO = 1.1
+"""With fewer runs the spread of a side is not known."""
 FAILING_RATIO = 1.25
-"""From here on a slow-down fails the comparison, where the spread is known and the runs do not overlap."""
-UNKNOWN_SMALLEST_S = 2.0
-UNKNOWN_SMALLEST_RATIO = 1.5
+"""From here on a change for the worse fails the comparison, where the spread of both sides is known."""
+
+Unit = Literal["s", "/s"]
+Noise = Literal["known", "known on one side", "not known"]
+
+
+@dataclass(frozen=True)
+class Least:
+    """What is too little to be said: a difference in seconds, and a ratio."""
+
+    seconds: float
+    ratio: float
+
+
+SMALLEST: dict[Noise, Least] = {
+    "known": Least(0.5, 1.1),
+    "known on one side": Least(0.5, 1.1),
+    "not known": Least(2.0, 1.5),
+}
 
 
 class TimingChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase of a flow whose time changed. Seconds are medians."""
+    """A phase of a flow whose time changed, or what a flow does a second. Both sides are medians."""
 
     flow: str
     parameters: str
     phase: str
-    old_s: float
-    new_s: float
+    """The phase, or what is counted, such as ``tokens``."""
+    unit: Unit
+    old: float
+    new: float
     old_samples: int
     new_samples: int
-    spread_known: bool
-    """Whether there are enough runs on both sides, none of which overlap."""
+    noise: Noise
+    """Whether there are enough runs on both sides, or on one, to know how much they differ by themselves."""
     worse: bool
     """Whether it fails the comparison."""
 
+    @property
+    def slower(self) -> bool:
+        """Whether it is a change for the worse, however sure."""
+        return (self.new > self.old) is (self.unit == "s")
+
     def __str__(self) -> str:
-        percent = (self.new_s / self.old_s - 1) * 100 if self.old_s else 0.0
-        how = (
-            f"{self.old_samples} and {self.new_samples} runs"
-            if self.spread_known
-            else f"may be noise: {self.old_samples} and {self.new_samples} runs, {ENOUGH_SAMPLES} each would tell"
-        )
+        percent = (self.new / self.old - 1) * 100 if self.old else 0.0
+        runs = f"{self.old_samples} and {self.new_samples} runs"
+        how = {
+            "known": runs,
+            "known on one side": f"beyond the noise of one side: {runs}, {ENOUGH_SAMPLES} each would decide",
+            "not known": f"may be noise: {runs}, {ENOUGH_SAMPLES} each would tell",
+        }[self.noise]
         name = " ".join(filter(None, (self.flow, self.parameters)))
-        return f"{name}, {self.phase}: {self.old_s:.1f} s → {self.new_s:.1f} s ({percent:+.0f} %; {how})"
+        what, unit = (f"{self.phase}:", " s") if self.unit == "s" else ("", f" {self.phase}/s")
+        said = f"{self.old:.1f}{unit} → {self.new:.1f}{unit} ({percent:+.0f} %; {how})"
+        return f"{name}, {' '.join(filter(None, (what, said)))}"
 
 
 Key = tuple[str, str]
+Measured = tuple[str, Unit]
 
 
-def samples_of(records: Iterable[TestRecord]) -> dict[Key, list[Mapping[str, float]]]:
-    """Collect the timings of each flow that ended ``ok``, each run once: tests that share a run have the same."""
-    found: dict[Key, list[Mapping[str, float]]] = {}
+class Samples:
+    """What the runs of a flow took and did; tests that share a run have the same, which counts once."""
+
+    def __init__(self) -> None:
+        self._timings: list[Mapping[str, float]] = []
+        self._rates: list[Mapping[str, float]] = []
+
+    def add(self, timings: Iterable[Mapping[str, float]], rates: Iterable[Mapping[str, float]]) -> None:
+        """Add runs."""
+        self._timings += [one for one in timings if one and one not in self._timings]
+        self._rates += [one for one in rates if one and one not in self._rates]
+
+    def values(self) -> dict[Measured, list[float]]:
+        """List what was measured."""
+        found: dict[Measured, list[float]] = {}
+        sides: tuple[tuple[Unit, list[Mapping[str, float]]], ...] = (("s", self._timings), ("/s", self._rates))
+        for unit, samples in sides:
+            for sample in samples:
+                for name, value in sample.items():
+                    found.setdefault((name, unit), []).append(value)
+        return found
+
+
+def samples_of(records: Iterable[TestRecord]) -> dict[Key, dict[Measured, list[float]]]:
+    """Collect what was measured of each flow that ended ``ok``: in its runs, and in earlier attempts."""
+    found: dict[Key, Samples] = {}
     for record in records:
-        if record.flow is None or record.outcome != "ok":
+        if record.flow is None:
             continue
-        ours = found.setdefault((record.flow, describe_parameters(record)), [])
-        attempts = [attempt.timings for attempt in record.attempts if attempt.outcome == "ok"]
-        for timings in (record.timings, *record.samples, *attempts):
-            if timings and timings not in ours:
-                ours.append(timings)
-    return found
+        tried: list[TestRecord | AttemptRecord] = [record]
+        tried += record.attempts
+        runs = [one for one in tried if one.outcome == "ok"]
+        if runs:
+            ours = found.setdefault((record.flow, describe_parameters(record)), Samples())
+            ours.add([one.timings for one in runs], [one.rates for one in runs])
+        if record.outcome == "ok":
+            found[record.flow, describe_parameters(record)].add(record.samples, record.rate_samples)
+    return {key: samples.values() for key, samples in found.items()}
 
 
 def timing_changes(old: Report, new: Report) -> tuple[TimingChange, ...]:
@@ -69,36 +122,33 @@ def timing_changes(old: Report, new: Report) -> tuple[TimingChange, ...]:
     changes = [
         change
         for key in sorted(before.keys() & now.keys())
-        for phase in sorted({name for timings in (*before[key], *now[key]) for name in timings})
-        if (change := _change(key, phase, _seconds(before[key], phase), _seconds(now[key], phase))) is not None
+        for measured in sorted(before[key].keys() & now[key].keys())
+        if (change := _change(key, measured, before[key][measured], now[key][measured])) is not None
     ]
-    return tuple(sorted(changes, key=lambda one: (not one.worse, -abs(one.new_s - one.old_s))))
+    return tuple(sorted(changes, key=lambda one: (not one.worse, one.unit == "s", -abs(one.new - one.old))))
 
 
-def _seconds(samples: Iterable[Mapping[str, float]], phase: str) -> list[float]:
-    return [timings[phase] for timings in samples if phase in timings]
-
-
-def _change(key: Key, phase: str, old: list[float], new: list[float]) -> TimingChange | None:
-    if not old or not new:
-        return None
+def _change(key: Key, measured: Measured, old: Sequence[float], new: Sequence[float]) -> TimingChange | None:
     before, now = statistics.median(old), statistics.median(new)
-    enough = min(len(old), len(new)) >= ENOUGH_SAMPLES
-    if enough and max(min(old), min(new)) <= min(max(old), max(new)):
-        return None  # within what either side shows by itself
-    smallest_s, smallest_ratio = (
-        (SMALLEST_S, SMALLEST_RATIO) if enough else (UNKNOWN_SMALLEST_S, UNKNOWN_SMALLEST_RATIO)
-    )
-    if abs(now - before) < smallest_s or max(now, before) < smallest_ratio * min(now, before):
+    known = [side for side in (old, new) if len(side) >= ENOUGH_SAMPLES]
+    noise: Noise = "known" if len(known) == 2 else "known on one side" if known else "not known"
+    least, unit = SMALLEST[noise], measured[1]
+    if (unit == "s" and abs(now - before) < least.seconds) or max(now, before) < least.ratio * min(now, before):
         return None
+    spread = max((max(side) - min(side) for side in known), default=0.0)
+    apart = max(min(old), min(new)) - min(max(old), max(new))  # below 0 where the two sides overlap
+    if known and (apart <= 0 or (abs(now - before) if noise == "known" else apart) <= spread):
+        return None  # within what either side shows by itself
+    ratio = now / before if unit == "s" else before / max(now, 1e-9)
     return TimingChange(
         flow=key[0],
         parameters=key[1],
-        phase=phase,
-        old_s=before,
-        new_s=now,
+        phase=measured[0],
+        unit=unit,
+        old=before,
+        new=now,
         old_samples=len(old),
         new_samples=len(new),
-        spread_known=enough,
-        worse=enough and phase == "total" and now >= FAILING_RATIO * before,
+        noise=noise,
+        worse=noise == "known" and (unit == "/s" or measured[0] == "total") and ratio >= FAILING_RATIO,
     )

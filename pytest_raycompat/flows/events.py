@@ -42,6 +42,13 @@ class Evidence(Event, frozen=True):
     value: Any
 
 
+class Rate(Event, frozen=True):
+    """How much of something it did a second, such as tokens."""
+
+    name: str
+    per_second: float
+
+
 class Hold(Event, frozen=True):
     """It waits for a line on its standard input."""
 
@@ -65,7 +72,7 @@ class Done(Event, frozen=True):
     """It did all it had to do."""
 
 
-AnyEvent = Start | Phase | Output | Evidence | Hold | Raised | Done
+AnyEvent = Start | Phase | Output | Evidence | Rate | Hold | Raised | Done
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 

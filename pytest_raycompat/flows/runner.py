@@ -43,6 +43,7 @@ class Observed:
     timings: dict[str, float] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
     chain: tuple[ExceptionRecord, ...] = ()
     failed_in: str | None = None
     finished: bool = False
@@ -143,6 +144,7 @@ class FlowRunner:
             outputs=observed.outputs,
             evidence=observed.evidence,
             timings=observed.timings,
+            rates=observed.rates,
             failure=failure,
             reproduce=reproduce,
             logs=(str(log),),
@@ -188,6 +190,8 @@ class FlowRunner:
                 observed.outputs[name] = value
             case events.Evidence(name=name, value=value):
                 observed.evidence[name] = value
+            case events.Rate(name=name, per_second=per_second):
+                observed.rates[name] = per_second
             case events.Hold():
                 if look is not None:
                     observed.evidence.update(look.during(observed.jobs))

@@ -136,7 +136,7 @@ class FlowRuns:
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
         shape = shape_for(self._session, flow, parameters, setting.shape)
         self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
-        with self._machine(flow, on_ray=on_ray):
+        with self._display_cleared(), self._machine(flow, on_ray=on_ray):
             cluster = self._prepared_cluster(parameters, shape) if on_ray else None
             result = self._run_once(flow, parameters, cluster, setting)
             if cluster is not None:
@@ -185,6 +185,14 @@ class FlowRuns:
         return self.run(name, {**parameters, "executor": executor}, setting, retry=retry)
 
     @contextlib.contextmanager
+    def _display_cleared(self) -> Iterator[None]:
+        """Take away in the end what was shown, also of a wait that was for nothing."""
+        try:
+            yield
+        finally:
+            self._display.clear()
+
+    @contextlib.contextmanager
     def _machine(self, flow: Flow, *, on_ray: bool) -> Iterator[None]:
         """Keep the machine from the flows of other processes; one without vLLM and Ray does not ask for it."""
         if not on_ray and not flow.needs_vllm:
@@ -206,19 +214,16 @@ class FlowRuns:
         self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, setting: Setting
     ) -> FlowResult:
         environment = cluster.environment if cluster is not None else self._session.variables
-        try:
-            result = self._runner.run(
-                flow,
-                parameters,
-                extra=self._extra(flow, cluster),
-                environment={**environment, **setting.variables},
-                cluster=cluster,
-                device=self._session.device,
-                deadline_s=setting.deadline_s or self._session.settings.deadline_s,
-                reproduce=self._reproduction(flow, parameters, cluster, setting),
-            )
-        finally:
-            self._display.clear()
+        result = self._runner.run(
+            flow,
+            parameters,
+            extra=self._extra(flow, cluster),
+            environment={**environment, **setting.variables},
+            cluster=cluster,
+            device=self._session.device,
+            deadline_s=setting.deadline_s or self._session.settings.deadline_s,
+            reproduce=self._reproduction(flow, parameters, cluster, setting),
+        )
         result = msgspec.structs.replace(
             result, workaround=setting.workaround, setting=setting.written(on_ray=cluster is not None)
         )

@@ -27,6 +27,7 @@ from pytest_raycompat.report.document import (
 from pytest_raycompat.report.excerpt import excerpt_of
 from pytest_raycompat.report.formats import write_as
 from pytest_raycompat.report.gaps import met_gaps, workarounds_of
+from pytest_raycompat.report.paths import from_root
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
@@ -80,6 +81,7 @@ def record_of(
         workarounds=workarounds_of(flows),
         evidence=about.evidence,
         timings=about.timings,
+        rates=about.rates,
         control=control_of(control) if control is not None else None,
         reproduce=about.reproduce,
         logs=about.logs,
@@ -87,6 +89,16 @@ def record_of(
         file=file,
         line=line,
     )
+
+
+def to_travel(record: TestRecord, root: Path) -> dict[str, Any]:
+    """Write a record for pytest's report and for ours: its paths are relative to the root folder.
+
+    What it was run with stays as it was: a command that is copied must do the same.
+    """
+    data: dict[str, Any] = msgspec.to_builtins(record)
+    exact = {"id", "parameters", "reproduce"}
+    return {name: value if name in exact else from_root(value, root) for name, value in data.items()}
 
 
 def attempt_of(record: TestRecord) -> AttemptRecord:
@@ -99,6 +111,7 @@ def attempt_of(record: TestRecord) -> AttemptRecord:
         phase=record.phase,
         exception=record.exception,
         timings=record.timings,
+        rates=record.rates,
         logs=record.logs,
     )
 
@@ -147,7 +160,7 @@ class Collector:
     @property
     def progress(self) -> tuple[int, int, int]:
         """How many tests have a verdict, how many are to have one, and how many verdicts are red."""
-        red = sum(record.verdict in RED for record in self._records.values())
+        red = sum(record.verdict in RED for record in list(self._records.values()))  # another thread may ask
         return len(self._records), max(len(self._expected), len(self._records)), red
 
     def expect(self, identifiers: Iterable[str]) -> None:
@@ -209,7 +222,9 @@ class Collector:
             project_version=pytest_raycompat.__version__,
             created=self._created,
             finished=finished,
-            environment=session.environment,
+            environment=msgspec.structs.replace(
+                session.environment, executable=from_root(session.environment.executable, self.root)
+            ),
             device=DeviceRecord(
                 kind=session.device, count=len(gpus), names=tuple(gpu.name for gpu in gpus), driver=self._driver
             ),
@@ -241,5 +256,5 @@ class Collector:
             description=clusters.describe(),
             option=clusters.written,
             owned=clusters.spec.kind == "local",
-            notes=clusters.notes,
+            notes=tuple(from_root(note, self.root) for note in clusters.notes),
         )

@@ -39,6 +39,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     phase: str | None = None
     exception: ExceptionRecord | None = None
     timings: dict[str, float] = {}
+    rates: dict[str, float] = {}
     logs: tuple[str, ...] = ()
 
 
@@ -75,6 +76,8 @@ class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any] = {}
     timings: dict[str, float] = {}
     """Seconds per phase of the flow."""
+    rates: dict[str, float] = {}
+    """How much of what the flow did a second, such as ``tokens``."""
     control: ControlRecord | None = None
     reproduce: str = ""
     logs: tuple[str, ...] = ()
@@ -90,6 +93,8 @@ class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an earlier attempt ended with another verdict."""
     samples: tuple[dict[str, float], ...] = ()
     """Timings of every run of it, where reports of several runs were merged."""
+    rate_samples: tuple[dict[str, float], ...] = ()
+    """The same of its rates."""
     change: Change | None = None
     """What became of it since the baseline, if there was one."""
 

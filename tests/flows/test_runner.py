@@ -98,6 +98,7 @@ def test_a_flow_that_works(lab: Lab) -> None:
         reporter.phase("start")
         reporter.output("tokens", [1, 2])
         reporter.evidence("platform", "cpu")
+        reporter.rate("tokens", 120, 1.5)
         print("hello")
         """,
         size=1,
@@ -105,6 +106,7 @@ def test_a_flow_that_works(lab: Lab) -> None:
     )
     assert (result.outcome, result.phase, result.failure) == ("ok", "over", None)
     assert (result.outputs, result.evidence) == ({"tokens": [1, 2]}, {"platform": "cpu"})
+    assert result.rates == {"tokens": 80.0}
     assert (result.flow, result.parameters) == ("tiny", {"size": 1, "model": "a/b c"})
     assert (result.device, result.nodes, result.reproduce) == ("cpu", 0, "raycompat run tiny")
     assert list(result.timings) == ["launch", "start", "exit", "total"]

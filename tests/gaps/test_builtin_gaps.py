@@ -134,6 +134,9 @@ BEFORE_2_50 = ("data-llm-253-vllm-013-task", "data-llm-disable-log-requests", "d
 KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.60.0", "0.32.0", "cpu"): NEW_RAY_ON_CPU,
     ("2.35.0", "0.32.0", "cpu"): OLD_RAY_ON_CPU,
+    ("2.47.1", "0.32.0", "cpu"): [
+        run("generate", "cgraph-accelerator-context-missing", executor="ray-v1", tensor_parallel_size=2)
+    ],
     ("2.54.1", "0.27.1", "cpu"): BEFORE_2_56_ON_CPU,
     ("2.54.1", "0.29.0", "cpu"): BEFORE_2_56_ON_CPU,
     ("2.35.0+corp.1", "0.32.0", "cpu"): [run("compiled_graph", "cgraph-channels-hold-one-value")],

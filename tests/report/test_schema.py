@@ -46,7 +46,9 @@ OUTCOMES = st.sampled_from(get_args(Outcome))
 CONTROLS = st.builds(
     ControlRecord, parameters=OBJECTS, outcome=OUTCOMES, exception=st.none() | EXCEPTIONS, timings=TIMINGS
 )
-ATTEMPTS = st.builds(AttemptRecord, verdict=st.sampled_from(get_args(Verdict)), reason=TEXT, timings=TIMINGS)
+ATTEMPTS = st.builds(
+    AttemptRecord, verdict=st.sampled_from(get_args(Verdict)), reason=TEXT, timings=TIMINGS, rates=TIMINGS
+)
 RESULTS = st.builds(
     Record,
     id=TEXT,
@@ -63,6 +65,8 @@ RESULTS = st.builds(
     control=st.none() | CONTROLS,
     attempts=st.lists(ATTEMPTS, max_size=2).map(tuple),
     samples=st.lists(TIMINGS, max_size=2).map(tuple),
+    rates=TIMINGS,
+    rate_samples=st.lists(TIMINGS, max_size=2).map(tuple),
     line=st.integers(0, 10_000),
 )
 REPORTS = st.builds(
