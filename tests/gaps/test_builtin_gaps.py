@@ -81,6 +81,7 @@ NEW_RAY_ON_CPU = [
     run("generate", executor="ray-v1", tensor_parallel_size=2, node_gpus=(1, 1)),
     run("generate", "driver-node-without-gpu", executor="ray-v1", tensor_parallel_size=2, node_gpus=(0, 1, 1)),
     run("serve", executor="ray-v1", tensor_parallel_size=2, entry_point="api-server"),
+    run("serve", "cpu-runner-pipeline-parallel-served", executor="ray-v2", pipeline_parallel_size=2),
     run("serve", "driver-node-without-gpu-served", executor="ray-v1", tensor_parallel_size=2, node_gpus=(0, 1, 1)),
     run("ray_data", executor="ray-v2", tensor_parallel_size=2, failing_row=True),
     run("ray_data", executor="ray-v2", source="text", concurrency=2),
