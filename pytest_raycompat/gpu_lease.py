@@ -106,6 +106,20 @@ class GpuLeases:
                 self._wait(lambda: self._take(count, most, enough, ticket), count, limit_s, memory_limit_s)
         return self.held
 
+    def wait_for_memory(self, gpus: Sequence[Gpu], enough: Enough, limit_s: float = MEMORY_LIMIT_S) -> None:
+        """Wait until GPUs that are held already have enough memory free.
+
+        Raises:
+            LeaseError: they do not in time; says which processes have it.
+        """
+        began = time.monotonic()
+        while unfit := [use for use in read_use(gpus) if not enough(use)]:
+            waited, text = time.monotonic() - began, "; ".join(map(str, unfit))
+            if waited >= limit_s:
+                raise LeaseError(f"memory of {plural(len(unfit), 'GPU')} is not free after {waited:.0f} s: {text}")
+            self._waiting(text, waited, limit_s - waited)
+            time.sleep(LOOK_EVERY_S)
+
     def _wait(self, take: Callable[[], Lack | None], count: int, limit_s: float, memory_limit_s: float) -> None:
         began = others_until = time.monotonic()
         while (lack := take()) is not None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 GIB = 1024**3
+OURS_VARIABLE = "RAYCOMPAT_VISIBLE_DEVICES"
+"""Has the mask of what is started, for an actor from which Ray hides all GPUs although its engine looks for them."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,12 @@ def visible_gpus(installed: tuple[Gpu, ...], environ: Mapping[str, str]) -> tupl
             break
         visible.append(replace(match, id=entry))
     return tuple(visible)
+
+
+def mask_of(gpus: Iterable[Gpu]) -> dict[str, str]:
+    """Return the variables that leave these GPUs, and no others, to what is started with them."""
+    mask = ",".join(gpu.id for gpu in gpus)
+    return {"CUDA_VISIBLE_DEVICES": mask, OURS_VARIABLE: mask}
 
 
 def named_by(entry: str, installed: Iterable[Gpu]) -> Gpu | None:

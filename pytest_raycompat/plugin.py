@@ -130,6 +130,8 @@ def collector_of(config: pytest.Config) -> Collector:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose needs are not met, with one reason that names them all, or that gaps leave out."""
+    if SESSION in item.config.stash:
+        item.config.stash[SESSION].make_way()
     if not is_ours(item):
         return
     from pytest_raycompat.wiring import forget_attempt, skip_by_gaps, skip_unless_met

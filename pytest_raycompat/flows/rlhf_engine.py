@@ -8,6 +8,20 @@ from typing import Any
 
 from pytest_raycompat.flows.engine import evidence_of
 from pytest_raycompat.flows.generate import describe_completion
+from pytest_raycompat.gpus import OURS_VARIABLE
+
+
+def show_gpus() -> None:
+    """Let vLLM see the GPUs of this node, or of this flow, and no others.
+
+    Ray hides all GPUs from an actor that holds none, and vLLM looks for them there. vLLM's own examples take the mask
+    away, which on a machine of several users shows GPUs that are not ours; a cluster of ours says which are.
+    """
+    mask = os.environ.get(OURS_VARIABLE)
+    if mask is None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = mask
 
 
 class RolloutEngine:
@@ -18,8 +32,7 @@ class RolloutEngine:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        # Ray hides all GPUs from an actor that holds none, and vLLM looks for them here; vLLM's own examples do this
-        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        show_gpus()
         from vllm import LLM
 
         self._llm = LLM(**settings)

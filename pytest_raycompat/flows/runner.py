@@ -16,6 +16,7 @@ import msgspec
 
 from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.flows import events, proof
+from pytest_raycompat.flows.gpu_memory import GpuMemory
 from pytest_raycompat.flows.late import LateNodes
 from pytest_raycompat.flows.looking import Look
 from pytest_raycompat.flows.registry import Flow, arguments_for
@@ -82,6 +83,7 @@ class FlowRunner:
         extra: Mapping[str, Any],
         environment: Mapping[str, str],
         cluster: RayCluster | None,
+        memory: GpuMemory | None = None,
         device: Literal["cpu", "cuda"],
         deadline_s: float,
         reproduce: str = "",
@@ -94,6 +96,7 @@ class FlowRunner:
             extra: more of its command line (the model's path), which does not.
             environment: of its process.
             cluster: what it runs on; None for a control.
+            memory: watches its GPUs; None where it has no real ones.
             device: what it runs on.
             deadline_s: when it is ended, in seconds.
             reproduce: the command that does the same without pytest.
@@ -118,11 +121,13 @@ class FlowRunner:
         if look is not None:
             observed.evidence.update(look.before())
         try:
-            timed_out, status = self._watch(child, observed, look, began + deadline_s)
+            timed_out, status = self._watch(child, observed, look, memory, began + deadline_s)
         finally:
             child.end()
         if look is not None:
             observed.evidence.update(look.after(observed.jobs, observed.evidence.get("kept_actors", ())))
+        if memory is not None:  # where actors are still there, so is their memory
+            observed.evidence.update(memory.after(*([0.0] if "not_released" in observed.evidence else [])))
         self._children.reclaim_shared_memory()
         failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
@@ -150,7 +155,9 @@ class FlowRunner:
         name = "".join(char if char.isalnum() or char in "-_." else "_" for char in f"{flow.name}-{words}")
         return self._log_folder / f"{self._count:02d}-{name[:80]}.log"
 
-    def _watch(self, child: Child, observed: Observed, look: Look | None, deadline: float) -> tuple[bool, int | None]:
+    def _watch(
+        self, child: Child, observed: Observed, look: Look | None, memory: GpuMemory | None, deadline: float
+    ) -> tuple[bool, int | None]:
         """Follow the flow to its end; return whether its deadline passed, and its exit status."""
         assert child.process.stdout is not None
         descriptor = child.process.stdout.fileno()
@@ -159,6 +166,8 @@ class FlowRunner:
         while (left := deadline - time.monotonic()) > 0:
             self._progress(observed.phase, time.monotonic() - observed.phase_began, left)
             observed.evidence.update(late.look())
+            if memory is not None:
+                memory.look()
             if not select.select([descriptor], [], [], min(TICK_S, left))[0]:
                 if child.poll() is not None:  # it is over, though something that it left has the stream open
                     break
@@ -245,4 +254,8 @@ def judge_end(
                 type="pytest_raycompat.NoProofOfRay", message="; ".join(problems), process="runner"
             )
             return Failure(outcome="error", phase="proof", chain=(record,))
+    if "gpu_memory_not_returned" in observed.evidence:
+        message = f"GPU memory is not back where it was: {observed.evidence['gpu_memory_not_returned']}"
+        record = ExceptionRecord(type="pytest_raycompat.GpuMemoryNotReturned", message=message, process="runner")
+        return Failure(outcome="error", phase="proof", chain=(record,))
     return None

@@ -22,7 +22,7 @@ on_every_way = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def sizes(ray_cluster: Any, way: str) -> dict[str, int]:
+def sizes(run_flow: Any, way: str) -> dict[str, int]:
     """Take two GPUs where there are no more.
 
     NCCL takes one rank for each GPU, so on GPUs the trainer has one of its own. On a CPU it needs none, and the engine
@@ -30,11 +30,9 @@ def sizes(ray_cluster: Any, way: str) -> dict[str, int]:
     """
     if way == "colocate":
         return {"engines": 2}
-    if ray_cluster.gpus >= 3:
+    if run_flow.gpus >= 3:
         return {"tensor_parallel_size": 2, "trainer_gpus": 1}
-    return (
-        {"tensor_parallel_size": 1, "trainer_gpus": 1} if ray_cluster.device == "cuda" else {"tensor_parallel_size": 2}
-    )
+    return {"tensor_parallel_size": 1, "trainer_gpus": 1} if run_flow.device == "cuda" else {"tensor_parallel_size": 2}
 
 
 @pytest.fixture
