@@ -11,6 +11,7 @@ import pytest
 from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, REQUIREMENTS, is_rerun, session_of
 
 if TYPE_CHECKING:
+    from pytest_raycompat.cluster.spec import Shape
     from pytest_raycompat.flows.runs import Setting
     from pytest_raycompat.judgement import Judgement
 
@@ -61,6 +62,21 @@ class RunFlow(Protocol):
             variables: environment variables of its process, beside those that every flow has.
             deadline_s: when it is ended, in seconds; by default as ``--raycompat-deadline`` says.
             parameters: become the flow's command line.
+        """
+
+    def repeat(
+        self,
+        times: int,
+        flow: str,
+        /,
+        *,
+        nodes: Sequence[int] | None = None,
+        deadline_s: float | None = None,
+        **parameters: Any,
+    ) -> list[Any]:
+        """Run a flow so many times anew, whatever is known of it, and return the results.
+
+        What the runs measured is put together in the report. Arguments are those of a call.
         """
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
@@ -119,11 +135,34 @@ class _RunFlow:
         from pytest_raycompat.flows.runs import Setting
 
         shape = shape_of(nodes, late_nodes, namespaces=namespaces) if nodes is not None else None
+        self._leave_out(flow, parameters, shape)
+        setting = Setting(shape=shape, variables=variables or {}, deadline_s=deadline_s, memory_gb=self._memory_gb)
+        return self._run(flow, parameters, setting)
+
+    def repeat(
+        self,
+        times: int,
+        flow: str,
+        /,
+        *,
+        nodes: Sequence[int] | None = None,
+        deadline_s: float | None = None,
+        **parameters: Any,
+    ) -> list[Any]:
+        from pytest_raycompat.cluster.spec import shape_of
+        from pytest_raycompat.flows.runs import Setting
+
+        shape = shape_of(nodes) if nodes is not None else None
+        self._leave_out(flow, parameters, shape)
+        setting = Setting(shape=shape, deadline_s=deadline_s, memory_gb=self._memory_gb)
+        run = self._session.flows.run
+        again = [lambda: run(flow, parameters, setting, fresh=True)] * times
+        return [self._finish(one, is_control=False) for one in again]
+
+    def _leave_out(self, flow: str, parameters: Mapping[str, Any], shape: Shape | None) -> None:
         if self._session.settings.gaps_mode != "run":
             plan = self._session.flows.plan(flow, parameters, shape)
             leave_out(self._stash, self._session.judge.choose_flow(plan, self._stash.get(GAP_IDS, ())))
-        setting = Setting(shape=shape, variables=variables or {}, deadline_s=deadline_s, memory_gb=self._memory_gb)
-        return self._run(flow, parameters, setting)
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
         from pytest_raycompat.flows.runs import Setting

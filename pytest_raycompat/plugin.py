@@ -25,6 +25,7 @@ MARKERS = (
     "nodes(n): run only where the Ray cluster has n nodes",
     "known_gap(id): a failure that matches this recorded gap is expected; any other, and a pass, is not",
 )
+PERFORMANCE = "performance: measures how fast flows are; such tests of the suites run only where -m names this marker"
 MARKER_NAMES = frozenset(signature.partition("(")[0] for signature in MARKERS)
 CLUSTER_FIXTURES = frozenset({"ray_cluster", "make_ray_cluster", "run_flow"})
 
@@ -41,7 +42,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; read the options where one was given, so that a bad one ends the run at once."""
-    for signature in MARKERS:
+    for signature in (*MARKERS, PERFORMANCE):
         config.addinivalue_line("markers", signature)
     config.pluginmanager.register(Recorder(config), "raycompat-recorder")
     if getattr(config.option, "numprocesses", None) and not is_worker(config):

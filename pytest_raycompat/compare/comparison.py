@@ -8,6 +8,7 @@ import msgspec
 
 from pytest_raycompat.compare.change import ORDER, change_of, is_worse
 from pytest_raycompat.compare.environments import Difference, Pair, differences, label, pair_up
+from pytest_raycompat.compare.measuring import MeasurementChange, measurement_changes
 from pytest_raycompat.compare.timing import TimingChange, timing_changes
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import Change, Report, TestRecord
@@ -48,7 +49,13 @@ class EnvironmentComparison(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...] = ()
     entries: tuple[Entry, ...] = ()
     timings: tuple[TimingChange, ...] = ()
+    measurements: tuple[MeasurementChange, ...] = ()
     timings_compared: bool = True
+
+    @property
+    def slower(self) -> int:
+        """How many timings and measurements are worse."""
+        return sum(one.worse for one in self.timings) + sum(one.worse for one in self.measurements)
 
     @property
     def name(self) -> str:
@@ -96,8 +103,7 @@ def compare(
         old=names[0],
         new=names[1],
         environments=environments,
-        worse=any(entry.worse for entry in entries)
-        or any(change.worse for environment in environments for change in environment.timings),
+        worse=any(entry.worse for entry in entries) or any(environment.slower for environment in environments),
         counts=count(entries),
     )
 
@@ -119,6 +125,7 @@ def compare_pair(pair: Pair, *, vanished_is_worse: bool = False) -> EnvironmentC
             vanished_is_worse=vanished_is_worse,
         ),
         timings=timing_changes(old, new) if old is not None and new is not None and same_machine else (),
+        measurements=measurement_changes(old, new) if old is not None and new is not None and same_machine else (),
         timings_compared=same_machine,
     )
 

@@ -10,6 +10,8 @@ import msgspec
 
 from pytest_raycompat.compare.change import NOT_RUN
 from pytest_raycompat.compare.environments import identity, label
+from pytest_raycompat.compare.measuring import pool
+from pytest_raycompat.records import Measurement
 from pytest_raycompat.report.document import Report, ReportSet, TestRecord
 from pytest_raycompat.report.gaps import merged_gaps
 
@@ -108,8 +110,13 @@ def _merge_records(held: TestRecord, other: TestRecord) -> TestRecord:
         held,
         attempts=(*held.attempts, *other.attempts),
         flaky=held.flaky or other.flaky,
+        measurements=_pool(held.measurements, other.measurements),
         samples=tuple(_distinct([*(held.samples or (held.timings,)), *(other.samples or (other.timings,))])),
     )
+
+
+def _pool(held: dict[str, Measurement], other: dict[str, Measurement]) -> dict[str, Measurement]:
+    return {**held, **{name: pool(held.get(name), measured) for name, measured in other.items()}}
 
 
 def _distinct(samples: Iterable[dict[str, float]]) -> list[dict[str, float]]:

@@ -35,7 +35,7 @@ def told(entries: Iterable[Entry]) -> list[Entry]:
 def headline(comparison: Comparison) -> str:
     """Say in a line how it came out."""
     worse = sum(entry.worse for environment in comparison.environments for entry in environment.entries)
-    slower = sum(change.worse for environment in comparison.environments for change in environment.timings)
+    slower = sum(environment.slower for environment in comparison.environments)
     parts = [f"{worse} worse" if worse else "", f"{slower} slower" if slower else ""]
     return ", ".join(filter(None, parts)) or "nothing is worse"
 
@@ -56,6 +56,8 @@ def text(comparison: Comparison) -> str:
         for change in environment.timings:
             how = "slower" if change.new_s > change.old_s else "faster"
             lines.append(f"  {'! ' if change.worse else '  '}{how:<13}  {change}")
+        for measured in environment.measurements:
+            lines.append(f"  {'! worse        ' if measured.worse else '  better       '}  {measured}")
     return "\n".join(lines) + "\n"
 
 
@@ -108,12 +110,12 @@ def _tables(entries: Sequence[Entry]) -> list[str]:
 
 
 def _timings(environment: EnvironmentComparison) -> list[str]:
-    if not environment.timings:
+    lines = [f"- {'**slower** ' if one.worse else ''}{code(str(one))}" for one in environment.timings]
+    lines += [f"- {'**worse** ' if one.worse else ''}{code(str(one))}" for one in environment.measurements]
+    if not lines:
         return []
-    shown = environment.timings[:MOST_TIMINGS]
-    left = len(environment.timings) - len(shown)
-    lines = [f"- {'**slower** ' if one.worse else ''}{code(str(one))}" for one in shown]
-    return ["Timings:\n\n" + "\n".join([*lines, *([f"- and {left} more"] if left else [])])]
+    shown, left = lines[:MOST_TIMINGS], len(lines) - MOST_TIMINGS
+    return ["Timings:\n\n" + "\n".join([*shown, *([f"- and {left} more"] if left > 0 else [])])]
 
 
 def _grouped(entries: Iterable[Entry]) -> list[list[Entry]]:

@@ -33,12 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", action="store_true", help="wait for a line on standard input before shutting down")
 
 
+def add_gpu_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of an engine that matter on GPUs."""
+    parser.add_argument("--graphs", action="store_true", help="compile, and use CUDA graphs; without, run eagerly")
+    parser.add_argument("--gpu-memory-utilization", type=float, help="share of a GPU to take; by default vLLM's own")
+
+
 def parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what tells one run of the flow from another."""
+    graphs = {"graphs": True} if getattr(arguments, "graphs", False) else {}
     return {
         "executor": arguments.executor,
         "tensor_parallel_size": arguments.tensor_parallel_size,
         "pipeline_parallel_size": arguments.pipeline_parallel_size,
+        **graphs,
     }
 
 
@@ -98,7 +106,7 @@ def thread_binding(cores: list[int], ranks: int) -> str:
 
 def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of ``vllm.LLM``."""
-    return {
+    settings = {
         "model": arguments.model,
         "dtype": arguments.dtype,
         "max_model_len": arguments.max_model_len,
@@ -106,10 +114,12 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "pipeline_parallel_size": arguments.pipeline_parallel_size,
         "distributed_executor_backend": "ray" if arguments.executor.startswith("ray") else arguments.executor,
         "disable_custom_all_reduce": arguments.disable_custom_all_reduce,
-        "enforce_eager": True,
+        "enforce_eager": not getattr(arguments, "graphs", False),
         "seed": 0,
         "worker_extension_cls": "pytest_raycompat.flows.worker_evidence.WorkerEvidence",
     }
+    utilization = getattr(arguments, "gpu_memory_utilization", None)
+    return settings if utilization is None else {**settings, "gpu_memory_utilization": utilization}
 
 
 def data_parallel_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

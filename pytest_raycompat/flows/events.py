@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,6 +42,15 @@ class Evidence(Event, frozen=True):
     value: Any
 
 
+class Measured(Event, frozen=True, tag="measurement"):
+    """Samples of something that it measured."""
+
+    name: str
+    unit: str
+    samples: tuple[float, ...]
+    better: Literal["lower", "higher"]
+
+
 class Hold(Event, frozen=True):
     """It waits for a line on its standard input."""
 
@@ -65,7 +74,7 @@ class Done(Event, frozen=True):
     """It did all it had to do."""
 
 
-AnyEvent = Start | Phase | Output | Evidence | Hold | Raised | Done
+AnyEvent = Start | Phase | Output | Evidence | Measured | Hold | Raised | Done
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 

@@ -38,6 +38,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m pytest_raycompat.flows.generate", description=__doc__.split("\n")[0]
     )
     engine.add_arguments(parser)
+    engine.add_gpu_arguments(parser)
     parser.add_argument("--max-tokens", type=int, default=16, help="tokens to generate for each prompt")
     return parser.parse_args(arguments)
 

@@ -1,7 +1,7 @@
 """How a flow reports: JSON lines on its standard output, everything else on its standard error.
 
-One event a line. ``event`` is one of ``start``, ``phase``, ``output``, ``evidence``, ``hold``, ``exception``, ``done``;
-``at`` is seconds since the flow began.
+One event a line. ``event`` is one of ``start``, ``phase``, ``output``, ``evidence``, ``measurement``, ``hold``,
+``exception``, ``done``; ``at`` is seconds since the flow began.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class Reporter:
     def evidence(self, name: str, value: Any) -> None:
         """Report something that proves on what the flow ran."""
         self._emit("evidence", name=name, value=value)
+
+    def measurement(self, name: str, unit: str, samples: list[float], *, better: str) -> None:
+        """Report samples of something measured in ``unit``, of which ``lower`` or ``higher`` is better."""
+        self._emit("measurement", name=name, unit=unit, samples=[float(f"{one:.6g}") for one in samples], better=better)
 
     def hold(self) -> None:
         """Stay as it is until the runner has looked at the cluster; by hand there is nobody to wait for."""

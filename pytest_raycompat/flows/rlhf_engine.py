@@ -49,6 +49,20 @@ class RolloutEngine:
         outputs = self._llm.generate(list(prompts), sampling, use_tqdm=False)
         return [describe_completion(output) for output in outputs]
 
+    def sleep(self) -> dict[str, list[float]]:
+        """Leave the GPUs to the trainer: weights go to the CPU's memory, the cache is let go.
+
+        Returns:
+            ``awake_gb`` and ``asleep_gb``: what was in use of each rank's GPU before and after, in GiB.
+        """
+        awake = self.collective_rpc("raycompat_used_gb")
+        self._llm.sleep(level=1)
+        return {"awake_gb": awake, "asleep_gb": self.collective_rpc("raycompat_used_gb")}
+
+    def wake_up(self) -> None:
+        """Take the memory again, the weights with it."""
+        self._llm.wake_up()
+
     def evidence(self) -> dict[str, Any]:
         """Tell where it runs."""
         return evidence_of(self._llm)

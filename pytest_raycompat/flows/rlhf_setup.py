@@ -65,6 +65,8 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["worker_extension_cls"] = EXTENSIONS[arguments.way]
     if arguments.way == "colocate":
         settings["gpu_memory_utilization"] = SHARE
+    if arguments.sleep:
+        settings["enable_sleep_mode"] = True
     return settings
 
 

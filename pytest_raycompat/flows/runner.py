@@ -22,7 +22,7 @@ from pytest_raycompat.flows.looking import Look
 from pytest_raycompat.flows.registry import Flow, arguments_for
 from pytest_raycompat.flows.rootcause import root_first
 from pytest_raycompat.processes.children import Child, Children, describe_exit
-from pytest_raycompat.records import ExceptionRecord, Failure, FlowResult, Outcome
+from pytest_raycompat.records import ExceptionRecord, Failure, FlowResult, Measurement, Outcome
 
 EXIT_LIMIT_S = 30.0
 """How long a flow's process may take to exit once it has said all."""
@@ -42,6 +42,7 @@ class Observed:
     timings: dict[str, float] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
+    measurements: dict[str, Measurement] = field(default_factory=dict)
     chain: tuple[ExceptionRecord, ...] = ()
     failed_in: str | None = None
     finished: bool = False
@@ -144,6 +145,7 @@ class FlowRunner:
             outputs=observed.outputs,
             evidence=observed.evidence,
             timings=observed.timings,
+            measurements=observed.measurements,
             failure=failure,
             reproduce=reproduce,
             logs=(str(log),),
@@ -195,6 +197,8 @@ class FlowRunner:
                 observed.outputs[name] = value
             case events.Evidence(name=name, value=value):
                 observed.evidence[name] = value
+            case events.Measured(name=name, unit=unit, samples=samples, better=better):
+                observed.measurements[name] = Measurement(unit=unit, samples=samples, better=better)
             case events.Hold():
                 if look is not None:
                     observed.evidence.update(look.during(observed.jobs))

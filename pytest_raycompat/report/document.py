@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from pytest_raycompat.files import write_file
-from pytest_raycompat.records import Environment, ExceptionRecord, GapsMode, Outcome, Verdict
+from pytest_raycompat.records import Environment, ExceptionRecord, GapsMode, Measurement, Outcome, Verdict
 from pytest_raycompat.report import refusal
 
 SCHEMA_VERSION = 1
@@ -75,6 +75,8 @@ class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any] = {}
     timings: dict[str, float] = {}
     """Seconds per phase of the flow."""
+    measurements: dict[str, Measurement] = {}
+    """What the flow measured, by name; with the samples of every run of it."""
     control: ControlRecord | None = None
     reproduce: str = ""
     logs: tuple[str, ...] = ()

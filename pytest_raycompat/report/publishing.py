@@ -16,6 +16,7 @@ from pytest_raycompat.records import RED
 from pytest_raycompat.report import gaps, github, terminal
 from pytest_raycompat.report.collector import Collector
 from pytest_raycompat.report.document import Report, TestRecord
+from pytest_raycompat.report.measured import measured_lines
 from pytest_raycompat.report.paths import shown
 from pytest_raycompat.session import Session
 
@@ -42,6 +43,8 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
     write("")
     for line, markup in gaps.lines_of(gaps.met_gaps(session.gaps, records)):
         write(line, markup)
+    for line in measured_lines(records):
+        write(line)
     for note in gaps.overdue(session.gaps, datetime.date.today()):
         write(f"note: {note}", "yellow")
     for note in session.clusters.notes if session.settings.active else ():

@@ -18,6 +18,7 @@ from pytest_raycompat.gpus import GIB, Gpu, Holder, Use, installed_gpus, mask_of
 from pytest_raycompat.lease import LeaseError, hold_machine
 from tests.fake_nvml import Device, FakeNvml, Process
 
+ONE_NODE = Shape((2,))
 SQUARES = Flow("squares", "theirs.squares", needs_vllm=False)
 
 
@@ -33,7 +34,7 @@ def make(tmp_path: Path, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> Cal
     """Make the places of one pytest process."""
     monkeypatch.setattr(places, "lease_path", lambda: tmp_path / "machine.lock")
 
-    def make(*, cuda: bool = True, shape: Shape | None = Shape((2,)), told: list[str] | None = None) -> Places:
+    def make(*, cuda: bool = True, shape: Shape | None = ONE_NODE, told: list[str] | None = None) -> Places:
         said = told if told is not None else []
         leases = GpuLeases(installed_gpus(), tmp_path / "locks", lambda why, gone, left: said.append(why))
         session: Any = SimpleNamespace(
