@@ -54,6 +54,9 @@ class FakeNvml(ModuleType):
     def nvmlShutdown(self) -> None:
         self.started -= 1
 
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "580.82.07"
+
     def nvmlDeviceGetCount(self) -> int:
         return len(self.devices)
 

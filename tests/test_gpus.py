@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_raycompat.gpus import GIB, Gpu, as_text, installed_gpus, name_of, read_use, visible_gpus
+from pytest_raycompat.gpus import GIB, Gpu, as_text, installed_gpus, mask_of, name_of, read_use, visible_gpus
 from tests.fake_nvml import Device, FakeNvml, Process
 
 A = Gpu("0", "NVIDIA H200", 139.8, "GPU-aaaa1111-0000")
@@ -143,6 +143,19 @@ def test_a_mask_of_instances(mask: str, uuids: list[str], machine: Callable[...,
     visible = visible_gpus(installed_gpus(), {"CUDA_VISIBLE_DEVICES": mask})
     assert [gpu.uuid for gpu in visible] == uuids
     assert [gpu.id for gpu in visible] == mask.split(",")[: len(uuids)]
+
+
+@pytest.mark.parametrize(
+    ("mask", "written"),
+    [("2,0", "2,0"), ("GPU-h200,0", "2,0"), ("GPU-l", "0"), ("MIG-2,GPU-h", "MIG-2,2"), ("", "")],
+)
+def test_what_is_started_gets_indices(mask: str, written: str, machine: Callable[..., FakeNvml]) -> None:
+    machine(L4, DIVIDED, H200)
+    assert mask_of(visible_gpus(installed_gpus(), {"CUDA_VISIBLE_DEVICES": mask})) == {
+        "CUDA_VISIBLE_DEVICES": written,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "RAYCOMPAT_VISIBLE_DEVICES": written,
+    }
 
 
 def test_who_holds_a_gpu(machine: Callable[..., FakeNvml], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def variables_for_actors() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name in names or (name.startswith("VLLM_") and name not in others)
+        if name in names or (name.startswith(("VLLM_", "NCCL_")) and name not in others)
     }
 
 
@@ -138,19 +138,23 @@ def evidence_of(llm: Any) -> dict[str, Any]:
     """Ask an engine where it runs: ``workers``, ``executor_class`` and ``platform``."""
     return {
         "workers": sorted(llm.collective_rpc("raycompat_evidence"), key=lambda worker: worker["rank"]),
-        "executor_class": executor_name(llm.llm_engine.vllm_config),
+        "executor_class": executor_name(llm.llm_engine),
         "platform": platform_name(),
         "variables": own_variables(),
     }
 
 
-def executor_name(config: Any) -> str:
-    """Name the executor that an engine's configuration leads to."""
-    try:
-        from vllm.v1.executor.abstract import Executor
-    except ImportError:  # before the V1 engine there was no such choice to ask for
-        return str(config.parallel_config.distributed_executor_backend)
-    return qualified_name(Executor.get_class(config))
+def executor_name(llm_engine: Any) -> str:
+    """Name the executor of an engine, or where that is in another process the one that its configuration leads to.
+
+    vLLM's V0 engine (``VLLM_USE_V1=0``, up to 0.10) has its executor here, and so has V1 without a process of its own.
+    """
+    executor = getattr(llm_engine, "model_executor", None)
+    if executor is not None:
+        return qualified_name(type(executor))
+    from vllm.v1.executor.abstract import Executor
+
+    return qualified_name(Executor.get_class(llm_engine.vllm_config))
 
 
 def platform_name() -> str:

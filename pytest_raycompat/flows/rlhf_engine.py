@@ -89,7 +89,9 @@ class RolloutEngine:
 
     def end(self) -> None:
         """End the engine's processes; an actor that is killed cannot."""
-        self._llm.llm_engine.engine_core.shutdown()
+        core = getattr(self._llm.llm_engine, "engine_core", None)
+        if core is not None:  # the V0 engine has none (VLLM_USE_V1=0, up to vLLM 0.10): it goes when it is let go
+            core.shutdown()
 
 
 def fresh_answers(settings: Mapping[str, Any], prompts: Sequence[str], max_tokens: int) -> list[dict[str, Any]]:
