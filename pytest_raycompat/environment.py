@@ -112,6 +112,9 @@ def child_environment(base: Mapping[str, str], *, staged: Path, home: Path, cach
     ours["VLLM_NO_USAGE_STATS"] = "1"
     if device == "cpu":
         ours[ACTIVATION_VARIABLE] = "1"
+        # the engines are eager, but vLLM compiles its log-probabilities (v1/sample/ops/logprobs.py, 0.32.0):
+        # on a CPU that costs each worker's first step seconds
+        ours.setdefault("TORCHDYNAMO_DISABLE", "1")
     return ours
 
 

@@ -229,7 +229,7 @@ def test_what_every_child_is_given() -> None:
 
 
 def test_a_cpu_node_activates_our_platform() -> None:
-    assert variables_of({}, "cpu") == ALWAYS | {"PYTEST_RAYCOMPAT_CPU_PLATFORM": "1"}
+    assert variables_of({}, "cpu") == ALWAYS | {"PYTEST_RAYCOMPAT_CPU_PLATFORM": "1", "TORCHDYNAMO_DISABLE": "1"}
 
 
 def test_the_users_variables_stay() -> None:

@@ -28,6 +28,8 @@ EXIT_LIMIT_S = 30.0
 """How long a flow's process may take to exit once it has said all."""
 TICK_S = 1.0
 STACKS_S = 0.5
+STACKS_LIMIT_S = 10.0
+"""How long a busy machine is given until the first of a flow's stacks is in its log; the rest has ``STACKS_S``."""
 
 Progress = Callable[[str, float, float], None]
 """Called with the phase, and the seconds it has been running and has left."""
@@ -123,6 +125,8 @@ class FlowRunner:
             observed.evidence.update(look.before())
         try:
             timed_out, status = self._watch(child, observed, look, memory, began + deadline_s)
+            if timed_out:
+                await_stacks(child, log)
         finally:
             child.end()
         if look is not None:
@@ -185,8 +189,6 @@ class FlowRunner:
         try:
             return False, child.process.wait(min(EXIT_LIMIT_S, max(0.1, deadline - time.monotonic())))
         except subprocess.TimeoutExpired:
-            child.process.send_signal(signal.SIGUSR1)  # the flow writes its stacks to its log
-            time.sleep(STACKS_S)
             return True, None
 
     def _take(self, event: events.AnyEvent, child: Child, observed: Observed, look: Look | None) -> None:
@@ -209,6 +211,16 @@ class FlowRunner:
             case events.Done():
                 observed.finished = True
                 observed.enter("exit")
+
+
+def await_stacks(child: Child, log: Path) -> None:
+    """Make a flow write the stacks of its threads to its log."""
+    before = log.stat().st_size
+    limit = time.monotonic() + STACKS_LIMIT_S
+    child.process.send_signal(signal.SIGUSR1)
+    while child.poll() is None and log.stat().st_size == before and time.monotonic() < limit:
+        time.sleep(0.05)
+    time.sleep(STACKS_S)
 
 
 def let_go(child: Child) -> None:

@@ -44,12 +44,17 @@ class Setting:
     deadline_s: float | None = None
     memory_gb: float = 0.0
 
-    def written(self, *, on_ray: bool) -> str:
+    def of_run(self, *, on_ray: bool) -> str:
         """Write what of it makes a run another one than with other settings: ``nodes=0+1+1 VARIABLE=value``."""
         words = [f"{name}={value}" for name, value in sorted(self.variables.items())]
         if self.shape is not None and on_ray:
             words.insert(0, f"nodes={self.shape.written.removeprefix('local:')}")
-        return " ".join([*words, *(["workaround"] if self.workaround is not None else [])])
+        return " ".join(words)
+
+    def written(self, *, on_ray: bool) -> str:
+        """Write it for people, who want to know too that a run is one with a workaround."""
+        words = (self.of_run(on_ray=on_ray), "workaround" if self.workaround is not None else "")
+        return " ".join(filter(None, words))
 
 
 PLAIN = Setting()
@@ -129,10 +134,10 @@ class FlowRuns:
         parameters = self._completed(flow, parameters)
         on_ray = flow.on_ray(parameters)
         written = setting.written(on_ray=on_ray)
-        key = f"{flow.name} {sorted(parameters.items())} {written}"
+        key = f"{flow.name} {sorted(parameters.items())} {setting.of_run(on_ray=on_ray)}"
         held = self._results.get(key)
         if held is not None and not fresh and not (retry and held.failure is not None):
-            return held
+            return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
         shape = shape_for(self._session, flow, parameters, setting.shape)
         self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
         with self._places.machine(flow, on_ray=on_ray):

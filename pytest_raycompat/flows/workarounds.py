@@ -18,7 +18,8 @@ def applying(
 ) -> tuple[dict[str, Any], Setting | None]:
     """Return with what a flow runs so that its gap is worked around; no setting where it does not have the gap.
 
-    The executor becomes vLLM's own choice, so that the workaround's variables may say another than the gap's.
+    Where the variables come to choosing another executor, that one is the parameter, and a run with it serves.
+    Otherwise the executor becomes vLLM's own choice, so that the variables decide.
 
     Raises:
         ValueError: there is no such gap, or nothing in it that can be applied.
@@ -33,4 +34,7 @@ def applying(
     if gap not in session.judge.applicable(plan):
         return named, None
     variables = {**executor_variables(executor), **gap.workaround.env}
+    chosen = next((name for name in ("ray-v2", "ray-v1") if executor_variables(name) == variables), None)
+    if chosen is not None:
+        return {**parameters, "executor": chosen}, Setting(shape=shape, workaround=gap.id)
     return {**parameters, "executor": "ray"}, Setting(shape=shape, variables=variables, workaround=gap.id)
