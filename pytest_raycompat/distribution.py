@@ -5,33 +5,36 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_raycompat.nodeids import sharing
 from pytest_raycompat.state import SESSION
 
 FOLDER = "raycompat_folder"
 """Key of ``workerinput``: where workers write what they collected. All collect the same, so the last one wins."""
 EXPECTED = "expected.json"
 WRONG = "wrong.json"
+PROGRESS = "raycompat-progress"
 
 
-def tell(config: pytest.Config, name: str, lines: Iterable[str]) -> None:
-    """Write ``lines`` for the controller."""
-    folder = Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
-    temporary = folder / f"{name}.{os.getpid()}"
-    temporary.write_text(json.dumps(list(lines)))
-    os.replace(temporary, folder / name)
+def tell(config: pytest.Config, name: str, value: Any) -> None:
+    """Write ``value``, which JSON can hold, for the controller."""
+    path = _told_by(config) / name
+    temporary = path.with_name(f"{name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value))
+    os.replace(temporary, path)
 
 
-def sharing(nodeid: str) -> str:
-    """Name what a test shares results with: its class or module, and its parameters."""
-    path, bracket, parameters = nodeid.partition("[")  # which may hold anything
-    scope = path.rpartition("::")[0]
-    return f"{scope or path}{bracket}{parameters}"
+def forget(config: pytest.Config, name: str) -> None:
+    """Take back what was told, if anything was."""
+    (_told_by(config) / name).unlink(missing_ok=True)
+
+
+def _told_by(config: pytest.Config) -> Path:
+    return Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
 
 
 class Controller:
@@ -53,12 +56,18 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self) -> None:
-        """Note which tests are to have a verdict, whatever becomes of the worker."""
+        """Note which tests are to have a verdict, whatever becomes of the worker, and show what workers do."""
         from pytest_raycompat.plugin import collector_of
 
         expected = self.told(EXPECTED)
         if expected:
             collector_of(self._config).expect(expected)
+            if not self._config.pluginmanager.has_plugin(PROGRESS):
+                from pytest_raycompat.report.workers import WorkersProgress
+
+                progress = WorkersProgress(self._config, Path(self._folder.name))
+                self._config.pluginmanager.register(progress, PROGRESS)
+                progress.start()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

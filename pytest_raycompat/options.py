@@ -23,7 +23,10 @@ GAPS_MODE_HELP = (
     "as if there were no gaps"
 )
 REPORT_HELP = "write a report to this path, whose suffix is .json, .md or .html; may be given more than once"
-BASELINE_HELP = "a JSON report to compare with: the run fails on what got worse, not on what was already broken"
+BASELINE_HELP = (
+    "a JSON report, or a folder of them, to compare with: the run fails on what got worse, "
+    "not on what was already broken"
+)
 DEADLINE_HELP = "seconds after which a flow is ended (default: 600)"
 
 # option, what stands for its value, help; the ini twin is named as the option, with underscores

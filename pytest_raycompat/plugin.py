@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for signature in (*MARKERS, PERFORMANCE):
         config.addinivalue_line("markers", signature)
     config.pluginmanager.register(Recorder(config), "raycompat-recorder")
-    if getattr(config.option, "numprocesses", None) and not is_worker(config):
+    if is_distributing(config):
         from pytest_raycompat.distribution import Controller
 
         config.pluginmanager.register(Controller(config), "raycompat-controller")
@@ -57,6 +57,12 @@ def pytest_configure(config: pytest.Config) -> None:
         check_baseline(session)
         if session.settings.active and not config.option.collectonly:
             check_cluster(config, session)
+
+
+def is_distributing(config: pytest.Config) -> bool:
+    """Whether this process gives its tests to the workers of pytest-xdist, however they were asked for."""
+    option = config.option
+    return getattr(option, "dist", "no") != "no" and bool(getattr(option, "tx", ())) and not is_worker(config)
 
 
 class Recorder:

@@ -58,6 +58,7 @@ def session_of(config: pytest.Config) -> Session:
 def _new_session(config: pytest.Config) -> Session:
     from pytest_raycompat.gaps import GapFileError, known_gaps
     from pytest_raycompat.report.progress import Progress
+    from pytest_raycompat.report.workers import WorkerProgress
     from pytest_raycompat.session import Session
 
     settings = read_options(config)
@@ -68,6 +69,6 @@ def _new_session(config: pytest.Config) -> Session:
     return Session(
         settings,
         gaps,
-        Progress(config),
+        WorkerProgress(config) if is_worker(config) else Progress(config),
         lambda result: config.hook.pytest_raycompat_flow_finished(config=config, result=result),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-import msgspec
 import pytest
 
 from pytest_raycompat import options
@@ -14,7 +13,7 @@ from pytest_raycompat.fixtures import FlowFailed
 from pytest_raycompat.judgement import Judgement, describe_failure
 from pytest_raycompat.lease import LeaseError
 from pytest_raycompat.records import RED
-from pytest_raycompat.report.collector import record_of
+from pytest_raycompat.report.collector import record_of, to_travel
 from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.report.paths import shown
 from pytest_raycompat.state import FLOWS, FORGIVEN, LEFT_OUT, VERDICT, session_of
@@ -45,7 +44,7 @@ def judge_test(
         line=(line or 0) + 1,
         reproduce=options.command_of(item.config, item.nodeid),
     )
-    report.raycompat = msgspec.to_builtins(record)  # type: ignore[attr-defined]  # pytest passes attributes on
+    report.raycompat = to_travel(record, item.config.rootpath)  # type: ignore[attr-defined]  # pytest passes it on
     apply_verdict(report, judgement, record)
     apply_baseline(item, report, record)
     tell_junit(item, report, judgement)

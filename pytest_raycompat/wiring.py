@@ -108,7 +108,7 @@ def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list
     if not wrong:
         return True
     if is_worker(config):
-        distribution.tell(config, distribution.WRONG, wrong)
+        distribution.tell(config, distribution.WRONG, list(wrong))
         return False
     raise pytest.UsageError("\n".join(wrong))
 

@@ -23,8 +23,13 @@ def add(commands: Any) -> None:
         help="say what got worse from one report to another",
         epilog="Exit status: 0 nothing is worse, 1 something is, 4 the reports cannot be compared.",
     )
-    diff.add_argument("old", metavar="OLD", type=Path, help="the JSON report before")
-    diff.add_argument("new", metavar="NEW", type=Path, help="the JSON report now")
+    diff.add_argument(
+        "old",
+        metavar="OLD",
+        type=Path,
+        help="the JSON report before, or a folder of them: repeated runs or shards, which are merged",
+    )
+    diff.add_argument("new", metavar="NEW", type=Path, help="the same of now")
     diff.add_argument(
         "--format",
         choices=FORMATS,
@@ -40,8 +45,8 @@ def add(commands: Any) -> None:
 def run_diff(arguments: argparse.Namespace) -> int:
     """Compare two reports; return 1 where anything is worse, else 0."""
     from pytest_raycompat.compare.comparison import compare
+    from pytest_raycompat.compare.merge import read_side
     from pytest_raycompat.files import write_file
-    from pytest_raycompat.report.document import read_reports
     from pytest_raycompat.report.formats import NEEDS_JINJA2, has_jinja2
 
     if arguments.output is not None and arguments.output.is_dir():
@@ -49,8 +54,8 @@ def run_diff(arguments: argparse.Namespace) -> int:
     if arguments.format == "html" and not has_jinja2():
         raise CommandError(f"--format=html {NEEDS_JINJA2}, or choose --format=md")
     comparison = compare(
-        read_reports(arguments.old),
-        read_reports(arguments.new),
+        read_side(arguments.old),
+        read_side(arguments.new),
         names=(str(arguments.old), str(arguments.new)),
         vanished_is_worse=arguments.fail_on_vanished,
     )

@@ -6,12 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pytest_raycompat.commands import CommandError
-
-if TYPE_CHECKING:
-    from pytest_raycompat.compare.merge import Source
+from typing import Any
 
 
 def add(commands: Any) -> None:
@@ -35,28 +30,9 @@ def add(commands: Any) -> None:
     report.set_defaults(command=run_report)
 
 
-def read_sources(paths: Sequence[Path]) -> list[Source]:
-    """Read the reports of files and folders.
-
-    Raises:
-        ReportError: a file is not a report.
-        CommandError: a folder has none.
-    """
-    from pytest_raycompat.compare.merge import Source
-    from pytest_raycompat.report.document import read_reports
-
-    sources = []
-    for path in paths:
-        files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
-        if not files:
-            raise CommandError(f"{path}: the folder has no .json file")
-        sources += [Source(file, report) for file in files for report in read_reports(file)]
-    return sources
-
-
 def run_report(arguments: argparse.Namespace) -> int:
     """Merge the reports and write them; return 0."""
-    from pytest_raycompat.compare.merge import merge, reports_of
+    from pytest_raycompat.compare.merge import merge, read_sources, reports_of
     from pytest_raycompat.report.formats import check_format, write_as
 
     for path in arguments.outputs:

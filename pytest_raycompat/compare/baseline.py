@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_raycompat.compare.comparison import entry_of
 from pytest_raycompat.compare.environments import differences, labels
+from pytest_raycompat.compare.merge import read_side
 from pytest_raycompat.records import Environment, GapsMode, Verdict
 from pytest_raycompat.report.document import (
     BaselineRecord,
@@ -14,7 +15,6 @@ from pytest_raycompat.report.document import (
     Report,
     ReportError,
     TestRecord,
-    read_reports,
 )
 from pytest_raycompat.report.paths import shown
 
@@ -47,8 +47,9 @@ class Baseline:
 
         Raises:
             ReportError: it is no report, or of no environment that may be compared with this one.
+            MergeError: it is a folder, and its reports contradict each other.
         """
-        reports = read_reports(path)
+        reports = read_side(path)
         same_device = [report for report in reports if report.device.kind == device]
         comparable = [report for report in same_device if report.gaps_mode == gaps_mode]
         same_versions = [

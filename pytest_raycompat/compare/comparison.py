@@ -9,7 +9,7 @@ import msgspec
 from pytest_raycompat.compare.change import ORDER, change_of, is_worse
 from pytest_raycompat.compare.environments import Difference, Pair, differences, label, pair_up
 from pytest_raycompat.compare.measuring import MeasurementChange, measurement_changes
-from pytest_raycompat.compare.timing import TimingChange, timing_changes
+from pytest_raycompat.nodeids import name_of, sharing
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import Change, Report, TestRecord
 from pytest_raycompat.report.terminal import describe_parameters
@@ -39,6 +39,27 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     reproduce: str = ""
 
 
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Tests of one class or module, with the same parameters, of which the same became for the same reason."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def first(self) -> Entry:
+        """The one that stands for all."""
+        return self.entries[0]
+
+    @property
+    def name(self) -> str:
+        """The id of the test, or what the tests have in common."""
+        return self.first.id if len(self.entries) == 1 else sharing(self.first.id)
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The names of the tests, where there are several."""
+        return tuple(name_of(entry.id) for entry in self.entries) if len(self.entries) > 1 else ()
+
+
 class EnvironmentComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One environment before and now; a side without it is None."""
 
@@ -48,14 +69,14 @@ class EnvironmentComparison(msgspec.Struct, frozen=True, kw_only=True):
     new_finished: bool = True
     differences: tuple[Difference, ...] = ()
     entries: tuple[Entry, ...] = ()
-    timings: tuple[TimingChange, ...] = ()
     measurements: tuple[MeasurementChange, ...] = ()
-    timings_compared: bool = True
+    """What changed of what flows measured, and of how long their phases took."""
+    measurements_compared: bool = True
 
     @property
-    def slower(self) -> int:
-        """How many timings and measurements are worse."""
-        return sum(one.worse for one in self.timings) + sum(one.worse for one in self.measurements)
+    def measured_worse(self) -> int:
+        """How many of the measurements fail the comparison."""
+        return sum(one.worse for one in self.measurements)
 
     @property
     def name(self) -> str:
@@ -103,7 +124,7 @@ def compare(
         old=names[0],
         new=names[1],
         environments=environments,
-        worse=any(entry.worse for entry in entries) or any(environment.slower for environment in environments),
+        worse=any(entry.worse for entry in entries) or any(environment.measured_worse for environment in environments),
         counts=count(entries),
     )
 
@@ -111,23 +132,28 @@ def compare(
 def compare_pair(pair: Pair, *, vanished_is_worse: bool = False) -> EnvironmentComparison:
     """Compare one environment before and now."""
     old, new = pair.old, pair.new
-    between = differences(old, new) if old is not None and new is not None else ()
-    same_machine = old is not None and new is not None and all(one.effect != "machine" for one in between)
+    measured = compare_measurements(old, new) if old is not None and new is not None else None
     return EnvironmentComparison(
         old=label(old) if old is not None else None,
         new=label(new) if new is not None else None,
         old_finished=old is None or old.finished,
         new_finished=new is None or new.finished,
-        differences=between,
+        differences=differences(old, new) if old is not None and new is not None else (),
         entries=compare_results(
             old.results if old is not None else (),
             new.results if new is not None else (),
             vanished_is_worse=vanished_is_worse,
         ),
-        timings=timing_changes(old, new) if old is not None and new is not None and same_machine else (),
-        measurements=measurement_changes(old, new) if old is not None and new is not None and same_machine else (),
-        timings_compared=same_machine,
+        measurements=measured or (),
+        measurements_compared=measured is not None,
     )
+
+
+def compare_measurements(old: Report, new: Report) -> tuple[MeasurementChange, ...] | None:
+    """Say what takes longer or does less; None where the machines differ, so that it cannot be compared."""
+    if any(one.effect == "machine" for one in differences(old, new)):
+        return None
+    return measurement_changes(old, new)
 
 
 def compare_results(
@@ -143,6 +169,15 @@ def compare_results(
             for entry in entries
         ]
     return tuple(sorted(entries, key=lambda entry: (not entry.worse, ORDER.index(entry.change), entry.id)))
+
+
+def groups_of(entries: Iterable[Entry]) -> list[Group]:
+    """Group entries for a reader, in the order of their first ones: the tests of a flow break together."""
+    found: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in entries:
+        same = (entry.change, entry.worse, entry.old, entry.new, entry.gap, entry.reason, entry.flaky)
+        found.setdefault((sharing(entry.id), *same), []).append(entry)
+    return [Group(entries=tuple(members)) for members in found.values()]
 
 
 def entry_of(old: TestRecord | None, new: TestRecord | None) -> Entry:

@@ -1,8 +1,8 @@
 """Which environments may be compared, and in what they differ.
 
 Rules (docs/reference/verdicts.md): another device kind or mode of known gaps is never compared. Other versions are
-compared and named: they are what may have made the difference. On another machine, timings are not compared. Paths,
-revisions and the version of this project may differ unsaid.
+compared and named: they are what may have made the difference. On another machine, timings and measurements are not
+compared. Paths, revisions and the version of this project may differ unsaid.
 """
 
 from __future__ import annotations
@@ -91,6 +91,15 @@ def labels(reports: Sequence[Report]) -> list[str]:
                 for index in places:
                     names[index] = f"{name}, {fact[0]} {values[index]}"
     return [f"{name} ({index + 1})" if names.count(name) > 1 else name for index, name in enumerate(names)]
+
+
+def brief(names: Sequence[str]) -> list[str]:
+    """Shorten the names of environments that are shown together to what tells them apart: ``Ray 2.60.0``."""
+    parts = [name.split(", ") for name in names]
+    if len(names) < 2 or len({len(one) for one in parts}) > 1:
+        return list(names)
+    telling = [place for place in range(len(parts[0])) if len({one[place] for one in parts}) > 1]
+    return [", ".join(one[place] for place in telling) or name for one, name in zip(parts, names, strict=True)]
 
 
 def sort_of(report: Report) -> tuple[str, str]:

@@ -12,11 +12,11 @@ from pytest_raycompat.compare.change import NOT_RUN
 from pytest_raycompat.compare.environments import identity, label
 from pytest_raycompat.compare.measuring import pool
 from pytest_raycompat.records import Measurement
-from pytest_raycompat.report.document import Report, ReportSet, TestRecord
+from pytest_raycompat.report.document import Report, ReportError, ReportSet, TestRecord, read_reports
 from pytest_raycompat.report.gaps import merged_gaps
 
 
-class MergeError(ValueError):
+class MergeError(ReportError):
     """Reports contradict each other; says where."""
 
 
@@ -46,6 +46,31 @@ def merge(sources: Sequence[Source]) -> Report | ReportSet:
     if problems:
         raise MergeError("reports contradict each other:\n" + "\n".join(problems))
     return merged[0] if len(merged) == 1 else ReportSet(reports=tuple(merged))
+
+
+def read_sources(paths: Iterable[Path]) -> list[Source]:
+    """Read the reports of files, and of folders with files below them.
+
+    Raises:
+        ReportError: a file is not a report, or a folder has none.
+    """
+    sources = []
+    for path in paths:
+        files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise ReportError(f"{path}: the folder has no .json file")
+        sources += [Source(file, report) for file in files for report in read_reports(file)]
+    return sources
+
+
+def read_side(path: Path) -> tuple[Report, ...]:
+    """Read one side of a comparison: a file, or a folder whose reports are merged, such as those of repeated runs.
+
+    Raises:
+        ReportError: a file is not a report, or a folder has none.
+        MergeError: reports of a folder contradict each other.
+    """
+    return reports_of(merge(read_sources([path]))) if path.is_dir() else read_reports(path)
 
 
 def reports_of(document: Report | ReportSet) -> tuple[Report, ...]:
@@ -111,7 +136,7 @@ def _merge_records(held: TestRecord, other: TestRecord) -> TestRecord:
         attempts=(*held.attempts, *other.attempts),
         flaky=held.flaky or other.flaky,
         measurements=_pool(held.measurements, other.measurements),
-        samples=tuple(_distinct([*(held.samples or (held.timings,)), *(other.samples or (other.timings,))])),
+        samples=_together(held.samples or (held.timings,), other.samples or (other.timings,)),
     )
 
 
@@ -119,9 +144,10 @@ def _pool(held: dict[str, Measurement], other: dict[str, Measurement]) -> dict[s
     return {**held, **{name: pool(held.get(name), measured) for name, measured in other.items()}}
 
 
-def _distinct(samples: Iterable[dict[str, float]]) -> list[dict[str, float]]:
+def _together(*sides: Iterable[dict[str, float]]) -> tuple[dict[str, float], ...]:
+    """List the samples of all sides, each run once: tests that share a run have the same."""
     found: list[dict[str, float]] = []
-    for timings in samples:
-        if timings and timings not in found:
-            found.append(timings)
-    return found
+    for measured in (one for side in sides for one in side):
+        if measured and measured not in found:
+            found.append(measured)
+    return tuple(found)

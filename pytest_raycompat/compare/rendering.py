@@ -6,15 +6,24 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pytest_raycompat.compare.comparison import Comparison, Entry, EnvironmentComparison, count, describe_counts
+from pytest_raycompat.compare.comparison import (
+    Comparison,
+    Entry,
+    EnvironmentComparison,
+    Group,
+    count,
+    describe_counts,
+    groups_of,
+)
+from pytest_raycompat.markers import plural
 from pytest_raycompat.report.github import Annotation
 from pytest_raycompat.report.markdown import LIMIT, block, cell, code, fit, table
 
-MOST_TIMINGS = 20
+MOST_MEASUREMENTS = 20
 CHUNK = 50
 """Rows of a table that are left out together where there is no room."""
 SIGNS = {"regressed": "❌", "gap-closed": "🔔", "fixed": "✅", "new": "🆕", "vanished": "👻", "still-failing": "🟡"}
-EXPLANATIONS = {"tested": "may be the cause", "machine": "so timings are not compared", "named": ""}
+EXPLANATIONS = {"tested": "may be the cause", "machine": "so timings and measurements are not compared", "named": ""}
 
 
 def json_text(comparison: Comparison) -> str:
@@ -35,8 +44,8 @@ def told(entries: Iterable[Entry]) -> list[Entry]:
 def headline(comparison: Comparison) -> str:
     """Say in a line how it came out."""
     worse = sum(entry.worse for environment in comparison.environments for entry in environment.entries)
-    slower = sum(environment.slower for environment in comparison.environments)
-    parts = [f"{worse} worse" if worse else "", f"{slower} slower" if slower else ""]
+    measured = sum(environment.measured_worse for environment in comparison.environments)
+    parts = [f"{worse} worse" if worse else "", f"{plural(measured, 'measurement')} worse" if measured else ""]
     return ", ".join(filter(None, parts)) or "nothing is worse"
 
 
@@ -46,19 +55,23 @@ def text(comparison: Comparison) -> str:
     for environment in comparison.environments:
         lines += ["", environment.name, f"  {describe_counts(count(environment.entries))}"]
         lines += [f"  note: {note}" for note in notes(environment)]
-        for entry in told(environment.entries):
-            flaky = " (flaky)" if entry.flaky else ""
-            worse = "! " if entry.worse else "  "
-            lines.append(f"  {worse}{entry.change:<13}  {entry.id}: {verdicts(entry)}{flaky}")
-            if entry.worse:
-                lines += [f"      {line}" for line in entry.reason.splitlines()]
-                lines += [f"      reproduce: {entry.reproduce}"] if entry.reproduce else []
-        for change in environment.timings:
-            how = "slower" if change.new_s > change.old_s else "faster"
-            lines.append(f"  {'! ' if change.worse else '  '}{how:<13}  {change}")
-        for measured in environment.measurements:
-            lines.append(f"  {'! worse        ' if measured.worse else '  better       '}  {measured}")
+        for group in groups_of(told(environment.entries)):
+            lines += _text_of(group)
+        for change in environment.measurements:
+            lines.append(f"  {'! ' if change.worse else '  '}{change.how:<13}  {change}")
     return "\n".join(lines) + "\n"
+
+
+def _text_of(group: Group) -> list[str]:
+    entry = group.first
+    flaky = " (flaky)" if entry.flaky else ""
+    worse = "! " if entry.worse else "  "
+    lines = [f"  {worse}{entry.change:<13}  {group.name}: {verdicts(entry)}{flaky}"]
+    lines += [f"      {len(group.tests)} tests: {', '.join(group.tests)}"] if group.tests else []
+    if entry.worse:
+        lines += [f"      {line}" for line in entry.reason.splitlines()]
+        lines += [f"      reproduce: {entry.reproduce}"] if entry.reproduce else []
+    return lines
 
 
 def notes(environment: EnvironmentComparison) -> list[str]:
@@ -86,36 +99,38 @@ def markdown(comparison: Comparison, limit: int = LIMIT) -> str:
         said = "".join(f"\n- {code(note)}" for note in notes(environment))
         counts = describe_counts(count(environment.entries))
         blocks.append(f"#### {code(environment.name)}\n\n{counts}{chr(10) if said else ''}{said}")
-        blocks += _tables(told(environment.entries))
-        blocks += _timings(environment)
+        blocks += _tables(groups_of(told(environment.entries)))
+        blocks += _measurements(environment)
     for environment in comparison.environments:
         blocks += [_detail(entries) for entries in _grouped(environment.entries)]
     return fit(blocks, limit)
 
 
-def _tables(entries: Sequence[Entry]) -> list[str]:
+def _tables(groups: Sequence[Group]) -> list[str]:
     head = ["", "change", "test", "before", "now", "gap"]
     rows = [
         [
             SIGNS[entry.change],
             f"**{entry.change}**" if entry.worse else entry.change,
-            cell(entry.id) + (" (flaky)" if entry.flaky else ""),
+            cell(group.name)
+            + (f" ({len(group.tests)} tests)" if group.tests else "")
+            + (" (flaky)" if entry.flaky else ""),
             entry.old or "not there",
             entry.new or "not there",
             cell(entry.gap or ""),
         ]
-        for entry in entries
+        for group in groups
+        for entry in (group.first,)
     ]
     return ["\n".join(table(head, rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]
 
 
-def _timings(environment: EnvironmentComparison) -> list[str]:
-    lines = [f"- {'**slower** ' if one.worse else ''}{code(str(one))}" for one in environment.timings]
-    lines += [f"- {'**worse** ' if one.worse else ''}{code(str(one))}" for one in environment.measurements]
+def _measurements(environment: EnvironmentComparison) -> list[str]:
+    lines = [f"- {f'**{one.how}** ' if one.worse else ''}{code(str(one))}" for one in environment.measurements]
     if not lines:
         return []
-    shown, left = lines[:MOST_TIMINGS], len(lines) - MOST_TIMINGS
-    return ["Timings:\n\n" + "\n".join([*shown, *([f"- and {left} more"] if left > 0 else [])])]
+    shown, left = lines[:MOST_MEASUREMENTS], len(lines) - MOST_MEASUREMENTS
+    return ["Timings and measurements:\n\n" + "\n".join([*shown, *([f"- and {left} more"] if left > 0 else [])])]
 
 
 def _grouped(entries: Iterable[Entry]) -> list[list[Entry]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
 from typing import Any
 
 from pytest_raycompat.flows import engine
@@ -49,7 +50,9 @@ async def generate(reporter: Reporter, arguments: argparse.Namespace) -> None:
             return last
 
         answers = asyncio.gather(*(answer(number, prompt) for number, prompt in enumerate(PROMPTS)))
+        began = time.monotonic()
         outputs = await asyncio.wait_for(answers, GENERATE_LIMIT_S)
+        reporter.throughput(sum(len(output.outputs[0].token_ids) for output in outputs), time.monotonic() - began)
         reporter.output("prompts", list(PROMPTS))
         reporter.output("completions", [describe_completion(output) for output in outputs])
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+import time
 from typing import Any
 
 from pytest_raycompat.flows import engine
@@ -55,7 +56,10 @@ def generate(reporter: Reporter, arguments: argparse.Namespace) -> None:
     reporter.phase("generate")
     greedy = SamplingParams(temperature=0.0, max_tokens=arguments.max_tokens, logprobs=3, ignore_eos=True)
     reporter.output("prompts", list(PROMPTS))
-    reporter.output("completions", [describe_completion(output) for output in llm.generate(list(PROMPTS), greedy)])
+    began = time.monotonic()
+    outputs = llm.generate(list(PROMPTS), greedy)
+    reporter.throughput(sum(len(output.outputs[0].token_ids) for output in outputs), time.monotonic() - began)
+    reporter.output("completions", [describe_completion(output) for output in outputs])
 
     sampled = SamplingParams(temperature=0.8, top_p=0.95)
     quickstart = llm.generate(list(QUICKSTART_PROMPTS), sampled)

@@ -111,6 +111,7 @@ def is_running(process: psutil.Process) -> bool:
 def described(process: psutil.Process) -> str:
     """Name a process as ``ps`` does: ``ray::RayWorkerProc (4711)``."""
     try:
-        return f"{' '.join(process.cmdline())[:60] or process.name()} ({process.pid})"
+        written = " ".join(" ".join(process.cmdline()).split())  # Ray's processes pad their titles
+        return f"{written[:60] or process.name()} ({process.pid})"
     except psutil.NoSuchProcess:
         return f"({process.pid})"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_raycompat.flows.generate import PROMPTS
@@ -40,7 +41,7 @@ def ask(reporter: Reporter, address: str, max_tokens: int) -> None:
         return {"text": choice.text, "logprobs": choice.logprobs.token_logprobs if choice.logprobs else None}
 
     reporter.output("prompts", list(PROMPTS))
-    reporter.output("completions", [complete(prompt) for prompt in PROMPTS])
+    reporter.output("completions", at_once(complete, PROMPTS))
     pieces = client.completions.create(prompt=PROMPTS[0], stream=True, **settings)
     reporter.output("streamed", [piece.choices[0].text for piece in pieces if piece.choices])
 
@@ -49,13 +50,16 @@ def ask(reporter: Reporter, address: str, max_tokens: int) -> None:
     deltas = client.chat.completions.create(messages=chat, stream=True, **settings)
     reporter.output("streamed_chat", [delta.choices[0].delta.content or "" for delta in deltas if delta.choices])
 
-    reporter.output("at_once", [answer["text"] for answer in at_once(complete)])
+    many = [PROMPTS[number % len(PROMPTS)] for number in range(AT_ONCE)]
+    began = time.monotonic()
+    answers = at_once(complete, many)
+    reporter.throughput(AT_ONCE * max_tokens, time.monotonic() - began)  # each as long as it may be: ignore_eos
+    reporter.output("at_once", [answer["text"] for answer in answers])
 
 
-def at_once(send: Callable[[str], Any]) -> list[Any]:
-    """Send a prompt each in ``AT_ONCE`` requests at the same time, and return what each gave, in order."""
-    prompts = [PROMPTS[number % len(PROMPTS)] for number in range(AT_ONCE)]
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+def at_once(send: Callable[[str], Any], prompts: Sequence[str]) -> list[Any]:
+    """Send each of ``prompts`` in a request of its own, all at the same time, and return what each gave, in order."""
+    with concurrent.futures.ThreadPoolExecutor(len(prompts)) as pool:
         return list(pool.map(send, prompts))
 
 

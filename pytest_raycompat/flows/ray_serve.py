@@ -19,7 +19,7 @@ from typing import Any
 from pytest_raycompat.cluster import observer_program
 from pytest_raycompat.flows import engine, proof, serve_llm
 from pytest_raycompat.flows.generate import PROMPTS
-from pytest_raycompat.flows.openai_client import MODEL_NAME, ask, ask_wrongly, at_once, connect, status_of
+from pytest_raycompat.flows.openai_client import AT_ONCE, MODEL_NAME, ask, ask_wrongly, at_once, connect, status_of
 from pytest_raycompat.flows.reporting import Reporter, run_program
 
 START_LIMIT_S = 480.0
@@ -110,7 +110,8 @@ def burst(address: str) -> list[int]:
     """Send requests at the same time and return the HTTP status of each."""
     create = connect(address).completions.create
     settings: dict[str, Any] = {"model": MODEL_NAME, "max_tokens": BURST_TOKENS, "extra_body": {"ignore_eos": True}}
-    return list(at_once(lambda prompt: status_of(lambda: create(prompt=prompt, **settings))))
+    prompts = [PROMPTS[0]] * AT_ONCE
+    return list(at_once(lambda prompt: status_of(lambda: create(prompt=prompt, **settings)), prompts))
 
 
 def redeploy(reporter: Reporter, settings: dict[str, Any], ingress: str, address: str) -> None:

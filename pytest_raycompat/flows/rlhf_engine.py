@@ -96,7 +96,8 @@ class RolloutEngine:
 
 def fresh_answers(settings: Mapping[str, Any], prompts: Sequence[str], max_tokens: int) -> list[dict[str, Any]]:
     """Start an engine in this process, let it answer, and end it, so that the next can follow."""
-    from vllm.distributed import cleanup_dist_env_and_memory
+    from vllm.distributed import cleanup_dist_env_and_memory, destroy_distributed_environment, destroy_model_parallel
+    from vllm.platforms import current_platform
 
     engine = RolloutEngine(settings)
     try:
@@ -104,4 +105,8 @@ def fresh_answers(settings: Mapping[str, Any], prompts: Sequence[str], max_token
     finally:
         engine.end()
         del engine
-        cleanup_dist_env_and_memory()
+        if current_platform.is_cpu():  # no memory of a device to get back, for which all objects are gone through
+            destroy_model_parallel()
+            destroy_distributed_environment()
+        else:
+            cleanup_dist_env_and_memory()

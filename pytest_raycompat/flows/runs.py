@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -140,7 +141,7 @@ class FlowRuns:
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
         shape = shape_for(self._session, flow, parameters, setting.shape)
         self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
-        with self._places.machine(flow, on_ray=on_ray):
+        with self._display_cleared(), self._places.machine(flow, on_ray=on_ray):
             own = setting.shape is None
             cluster = self._places.cluster(flow, parameters, shape, setting.memory_gb, own=own) if on_ray else None
             gpus = cluster.real_gpus if cluster is not None else self._places.gpus(flow, parameters, setting.memory_gb)
@@ -190,6 +191,14 @@ class FlowRuns:
         setting = Setting(deadline_s=setting.deadline_s, memory_gb=setting.memory_gb)
         return self.run(name, {**parameters, "executor": executor}, setting, retry=retry)
 
+    @contextlib.contextmanager
+    def _display_cleared(self) -> Iterator[None]:
+        """Take away in the end what was shown, also of a wait that was for nothing."""
+        try:
+            yield
+        finally:
+            self._display.clear()
+
     def _with_control(
         self, result: FlowResult, name: str, parameters: Mapping[str, Any], setting: Setting, *, retry: bool
     ) -> FlowResult:
@@ -210,20 +219,17 @@ class FlowRuns:
         environment = cluster.environment if cluster is not None else self._session.variables
         if gpus and cluster is None:
             environment = {**environment, **mask_of(gpus)}
-        try:
-            result = self._runner.run(
-                flow,
-                parameters,
-                extra=self._extra(flow, cluster),
-                environment={**environment, **setting.variables},
-                cluster=cluster,
-                memory=GpuMemory(gpus, self._session.children.mark) if gpus else None,
-                device=self._session.device,
-                deadline_s=setting.deadline_s or self._session.settings.deadline_s,
-                reproduce=self._reproduction(flow, parameters, cluster, setting),
-            )
-        finally:
-            self._display.clear()
+        result = self._runner.run(
+            flow,
+            parameters,
+            extra=self._extra(flow, cluster),
+            environment={**environment, **setting.variables},
+            cluster=cluster,
+            memory=GpuMemory(gpus, self._session.children.mark) if gpus else None,
+            device=self._session.device,
+            deadline_s=setting.deadline_s or self._session.settings.deadline_s,
+            reproduce=self._reproduction(flow, parameters, cluster, setting),
+        )
         result = msgspec.structs.replace(
             result, workaround=setting.workaround, setting=setting.written(on_ray=cluster is not None)
         )

@@ -50,7 +50,11 @@ def chart_of(tests: Sequence[tuple[int, TestRecord]], names: Sequence[str]) -> C
         if record.flow is not None and record.timings:
             flows.setdefault((column, record.flow, describe_parameters(record)), record.timings)
     phases = tuple(dict.fromkeys(phase for timings in flows.values() for phase in timings if phase != "total"))
-    longest = sorted(flows.items(), key=lambda one: -_total(one[1]))
+    slowest: dict[tuple[str, str], float] = {}  # the environments of a flow stay together
+    for (_, *flow), timings in flows.items():
+        name, parameters = flow
+        slowest[name, parameters] = max(slowest.get((name, parameters), 0.0), _total(timings))
+    longest = sorted(flows.items(), key=lambda one: (-slowest[one[0][1:]], one[0][1:], one[0][0]))
     scale = WIDTH / max((_total(timings) for _, timings in longest), default=1.0)
     bars = [
         _bar(flow, f"{parameters}{f', {names[column]}' if len(names) > 1 else ''}", timings, phases, scale)

@@ -27,6 +27,7 @@ from pytest_raycompat.report.document import (
 from pytest_raycompat.report.excerpt import excerpt_of
 from pytest_raycompat.report.formats import write_as
 from pytest_raycompat.report.gaps import met_gaps, workarounds_of
+from pytest_raycompat.report.paths import from_root
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
@@ -107,6 +108,16 @@ def pooled(flows: Iterable[FlowResult]) -> dict[str, Measurement]:
     return found
 
 
+def to_travel(record: TestRecord, root: Path) -> dict[str, Any]:
+    """Write a record for pytest's report and for ours: its paths are relative to the root folder.
+
+    What it was run with stays as it was: a command that is copied must do the same.
+    """
+    data: dict[str, Any] = msgspec.to_builtins(record)
+    exact = {"id", "parameters", "reproduce"}
+    return {name: value if name in exact else from_root(value, root) for name, value in data.items()}
+
+
 def attempt_of(record: TestRecord) -> AttemptRecord:
     """Describe an attempt that is followed by another."""
     return AttemptRecord(
@@ -117,6 +128,7 @@ def attempt_of(record: TestRecord) -> AttemptRecord:
         phase=record.phase,
         exception=record.exception,
         timings=record.timings,
+        measurements=record.measurements,
         logs=record.logs,
     )
 
@@ -165,7 +177,7 @@ class Collector:
     @property
     def progress(self) -> tuple[int, int, int]:
         """How many tests have a verdict, how many are to have one, and how many verdicts are red."""
-        red = sum(record.verdict in RED for record in self._records.values())
+        red = sum(record.verdict in RED for record in list(self._records.values()))  # another thread may ask
         return len(self._records), max(len(self._expected), len(self._records)), red
 
     def expect(self, identifiers: Iterable[str]) -> None:
@@ -227,7 +239,9 @@ class Collector:
             project_version=pytest_raycompat.__version__,
             created=self._created,
             finished=finished,
-            environment=session.environment,
+            environment=msgspec.structs.replace(
+                session.environment, executable=from_root(session.environment.executable, self.root)
+            ),
             device=DeviceRecord(
                 kind=session.device, count=len(gpus), names=tuple(gpu.name for gpu in gpus), driver=self._driver
             ),
@@ -259,5 +273,5 @@ class Collector:
             description=clusters.describe(),
             option=clusters.written,
             owned=clusters.spec.kind == "local",
-            notes=clusters.notes,
+            notes=tuple(from_root(note, self.root) for note in clusters.notes),
         )

@@ -39,6 +39,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     phase: str | None = None
     exception: ExceptionRecord | None = None
     timings: dict[str, float] = {}
+    measurements: dict[str, Measurement] = {}
     logs: tuple[str, ...] = ()
 
 

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_raycompat.compare.measuring import measurements_of, spread_of
+from pytest_raycompat.compare.measuring import measurements_of, spread_of, with_spread
+from pytest_raycompat.markers import plural
 from pytest_raycompat.report.document import TestRecord
 
 
@@ -25,22 +26,26 @@ class Row:
 def measured_rows(records: Iterable[TestRecord]) -> list[Row]:
     """List what flows that ended ``ok`` measured."""
     rows = []
-    for ((flow, parameters), name), measurement in measurements_of(records).items():
+    for subject, measurement in measurements_of(records).items():
         samples = measurement.samples
         if not samples:
             continue
-        spread = f" ± {spread_of(samples):.2g}" if len(samples) > 1 else ""
-        value = f"{statistics.median(samples):.4g}{spread} {measurement.unit}"
-        rows.append(Row(flow, parameters, name, value, len(samples)))
+        value = f"{with_spread(statistics.median(samples), spread_of(samples))} {measurement.unit}"
+        rows.append(Row(*subject, value, len(samples)))
     return rows
 
 
 def measured_lines(records: Iterable[TestRecord]) -> list[str]:
-    """Write the rows for a terminal, each flow's under its name."""
-    lines: list[str] = []
+    """Write the rows for a terminal, each flow's under its name.
+
+    Flows that measured everything once are left to the report: what a benchmark measures has several samples.
+    """
+    flows: dict[str, list[Row]] = {}
     for row in measured_rows(records):
-        head = f"measured: {row.flow} {row.parameters}".rstrip()
-        if head not in lines:
+        flows.setdefault(f"measured: {row.flow} {row.parameters}".rstrip(), []).append(row)
+    lines: list[str] = []
+    for head, rows in flows.items():
+        if any(row.samples > 1 for row in rows):
             lines.append(head)
-        lines.append(f"  {row.name:<14}  {row.value} ({row.samples} sample{'s' if row.samples > 1 else ''})")
+            lines += [f"  {row.name:<14}  {row.value} ({plural(row.samples, 'sample')})" for row in rows]
     return lines

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import msgspec
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import pytest_raycompat
-from pytest_raycompat.compare.comparison import Comparison, count, describe_counts
-from pytest_raycompat.compare.environments import facts, labels
+from pytest_raycompat.compare.comparison import Comparison, count, describe_counts, groups_of
+from pytest_raycompat.compare.environments import brief, facts, labels
 from pytest_raycompat.compare.rendering import headline, notes, told
+from pytest_raycompat.nodeids import own_part
 from pytest_raycompat.records import RED
 from pytest_raycompat.report.chart import chart_of
 from pytest_raycompat.report.document import Report, TestRecord
@@ -28,6 +30,8 @@ KINDS = {"passed": "ok", "known-gap": "known", "unsupported": "idle", "untested"
 SIGNS = {"passed": "✓", "known-gap": "≈", "unsupported": "○", "untested": "?"} | dict.fromkeys(RED, "✗")
 """What stands before a verdict, so that it is not told by colour alone."""
 
+_BREAKS = re.compile(r"::|[_/=]|[a-z](?=[A-Z])")
+
 
 def render(reports: Sequence[Report]) -> str:
     """Write reports as a page; several as a matrix of environments."""
@@ -37,7 +41,8 @@ def render(reports: Sequence[Report]) -> str:
         key=lambda one: ORDER.index(one[1].verdict),
     )
     records = [record for _, record in tests]
-    rows = [_row(number, record, names[column]) for number, (column, record) in enumerate(tests)]
+    short = brief(names)
+    rows = [_row(number, record, short[column]) for number, (column, record) in enumerate(tests)]
     red = sum(record.verdict in RED for record in records)
     heading = f"{red} of {len(records)} tests are red" if red else "Nothing is red"
     return _page(
@@ -51,9 +56,9 @@ def render(reports: Sequence[Report]) -> str:
         flaky=sum(record.flaky for record in records),
         rows=rows,
         matrix=_matrix(tests, names),
-        chart=chart_of(tests, names),
+        chart=chart_of(tests, short),
         measured=[
-            (name, row) for name, report in zip(names, reports, strict=True) for row in measured_rows(report.results)
+            (name, row) for name, report in zip(short, reports, strict=True) for row in measured_rows(report.results)
         ],
         gaps=[
             {"id": gap.id, "title": gap.title, "said": said_of(gap), "red": is_red(gap), "environment": name}
@@ -91,8 +96,7 @@ def render_comparison(comparison: Comparison) -> str:
                 "name": environment.name,
                 "counts": describe_counts(count(environment.entries)),
                 "notes": notes(environment),
-                "entries": told(environment.entries),
-                "timings": environment.timings,
+                "groups": groups_of(told(environment.entries)),
                 "measurements": environment.measurements,
             }
             for environment in comparison.environments
@@ -106,6 +110,7 @@ def _page(template: str, **context: Any) -> str:
     environment = Environment(
         loader=FunctionLoader(_load), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["breakable"] = breakable
     return environment.get_template(template).render(
         version=pytest_raycompat.__version__,
         style=Markup(_load("page.css")),
@@ -113,6 +118,11 @@ def _page(template: str, **context: Any) -> str:
         script_hash=digest,
         **context,
     )
+
+
+def breakable(text: str) -> Markup:
+    """Escape an identifier, and let lines break between its words."""
+    return Markup(_BREAKS.sub(r"\g<0><wbr>", str(escape(text))))
 
 
 def _load(name: str) -> str:
@@ -151,7 +161,8 @@ def _row(number: int, record: TestRecord, environment: str) -> dict[str, Any]:
     flow = f"{record.flow} {describe_parameters(record)}".strip() if record.flow else ""
     return {
         "number": number,
-        "id": record.id,
+        "place": record.id[: len(record.id) - len(own_part(record.id))],
+        "name": own_part(record.id),
         "verdict": record.verdict,
         "environment": environment,
         "flow": flow,
@@ -168,18 +179,22 @@ def _totals(found: Sequence[str], order: Sequence[str] | None) -> list[tuple[str
 def _matrix(tests: Sequence[tuple[int, TestRecord]], names: Sequence[str]) -> list[dict[str, Any]]:
     """Lay out flows as rows and environments as columns; a cell leads to the test that must be seen first.
 
-    ``tests`` are in the order in which they must be seen, so that the first of a cell stands for it.
+    ``tests`` are in the order in which they must be seen, so that the first of a cell stands for it. A test that ran no
+    flow in one environment is in the row of the flow that it ran in another.
     """
+    rows = {record.id: group_of(record) for _, record in tests if record.flow is not None}
+    flows = set(rows.values())  # which come first
     found: dict[tuple[str, str], dict[int, list[int]]] = {}
     for number, (column, record) in enumerate(tests):
-        found.setdefault(group_of(record), {}).setdefault(column, []).append(number)
+        row = group_of(record) if record.flow is not None else rows.get(record.id) or group_of(record)
+        found.setdefault(row, {}).setdefault(column, []).append(number)
     return [
         {
             "name": name,
             "parameters": parameters,
             "cells": [_cell(tests, columns.get(column, []), label) for column, label in enumerate(names)],
         }
-        for (name, parameters), columns in sorted(found.items())
+        for (name, parameters), columns in sorted(found.items(), key=lambda row: (row[0] not in flows, row[0]))
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_raycompat.compare.baseline import Baseline
-from pytest_raycompat.compare.comparison import Entry, compare_results, count, describe_counts
+from pytest_raycompat.compare.comparison import Entry, compare_measurements, compare_results, count, describe_counts
 from pytest_raycompat.environment import describe_versions
 from pytest_raycompat.records import RED
 from pytest_raycompat.report import gaps, github, terminal
@@ -19,6 +19,9 @@ from pytest_raycompat.report.document import Report, TestRecord
 from pytest_raycompat.report.measured import measured_lines
 from pytest_raycompat.report.paths import shown
 from pytest_raycompat.session import Session
+
+MOST_MEASUREMENTS = 10
+"""Lines on timings and measurements since the baseline; ``raycompat diff`` has them all."""
 
 
 def print_summary(reporter: Any, collector: Collector, session: Session) -> None:
@@ -35,7 +38,7 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
 
     for line, markup in terminal.table(records, width):
         write(line, markup)
-    lines = terminal.details(records, shown)
+    lines = terminal.details(records, lambda log: shown(collector.root / log), width if reporter.isatty else None)
     if lines:
         write("")
     for line, markup in lines:
@@ -70,6 +73,8 @@ def baseline_lines(collector: Collector, session: Session) -> list[tuple[str, st
     assert described is not None
     lines = [(f"  {describe(entry)}", "red" if entry.worse else "green") for entry in entries if worth_saying(entry)]
     lines += [(f"  differs in {one}", "yellow") for one in described.differences]
+    for change in (compare_measurements(baseline.report, report) or ())[:MOST_MEASUREMENTS]:
+        lines.append((f"  {change.how}: {change}", "yellow" if change.for_the_worse else "green"))
     head = f"baseline: {shown(baseline.path)} of {described.created}: {describe_counts(count(entries))}"
     return [(head, "red" if any(entry.worse for entry in entries) else "green"), *lines]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ ORDER: tuple[Verdict, ...] = (
 )
 """From what a reader must see first to what may be read last."""
 
+LEAST_NAME = 18
+"""Columns that a flow's name keeps where its parameters are long."""
 SHORT_NAMES = {"tensor_parallel_size": "TP", "pipeline_parallel_size": "PP", "data_parallel_size": "DP"}
 
 
@@ -71,8 +74,11 @@ def group_of(record: TestRecord) -> tuple[str, str]:
         return record.flow, describe_parameters(record)
     path, bracket, parameters = record.id.partition("[")
     place, _, name = path.rpartition("::")
+    scope = place.rpartition("/")[2].rpartition("::")[2]
     if bracket:
-        return place.rpartition("/")[2].rpartition("::")[2], parameters.removesuffix("]")
+        return scope, parameters.removesuffix("]")
+    if record.verdict in ("unsupported", "untested") and "::" in place:
+        return scope, ""  # nothing is known of each test of a class that did not run
     return name, ""
 
 
@@ -104,17 +110,26 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
+def shortened_within(text: str, width: int) -> str:
+    """Cut ``text`` to ``width`` characters in its middle: parameters often differ in the last one."""
+    if len(text) <= width:
+        return text
+    end = max(0, width - 1) * 3 // 5
+    return f"{text[: max(0, width - 1 - end)]}…{text[len(text) - end :]}"
+
+
 def table(records: Sequence[TestRecord], width: int) -> list[tuple[str, str]]:
     """Lay out the table in ``width`` columns: lines with their colour."""
     rows = rows_of(records)
     names = min(max(len(row.name) for row in rows), max(12, width // 3))
     parameters = max(len("with"), *(len(row.parameters) for row in rows))
-    fixed = names + 2 + 15 + 2 + 5 + 2 + 8
-    parameters = min(parameters, max(10, width - fixed - 2))
+    fixed = 2 + 15 + 2 + 5 + 2 + 8
+    names = max(min(names, LEAST_NAME), min(names, width - fixed - 2 - parameters))  # parameters tell rows apart
+    parameters = min(parameters, max(10, width - fixed - names - 2))
     lines = [(f"{'flow':<{names}}  {'with':<{parameters}}  {'verdict':<15}  {'tests':>5}  {'seconds':>8}", "bold")]
     for row in rows:
         line = (
-            f"{shortened(row.name, names):<{names}}  {shortened(row.parameters, parameters):<{parameters}}  "
+            f"{shortened(row.name, names):<{names}}  {shortened_within(row.parameters, parameters):<{parameters}}  "
             f"{row.verdict:<15}  {row.tests:>5}  {row.seconds:>8.1f}"
         )
         for note in (f"{row.flaky} flaky" if row.flaky else "", row.gap):
@@ -133,26 +148,50 @@ def counts(records: Iterable[TestRecord]) -> str:
     return ", ".join(said) + (f" ({flaky} flaky)" if flaky else "")
 
 
-def details(records: Sequence[TestRecord], shown: Callable[[str], str] = str) -> list[tuple[str, str]]:
-    """Say what is behind every verdict that is not ``passed``; ``shown`` writes the path of a log for a reader."""
+def details(
+    records: Sequence[TestRecord], shown: Callable[[str], str] = str, width: int | None = None
+) -> list[tuple[str, str]]:
+    """Say what is behind every verdict that is not ``passed``.
+
+    Args:
+        records: the tests.
+        shown: writes the path of a log for a reader.
+        width: columns into which reasons are folded; commands and paths never are, so that they can be copied.
+    """
     lines: list[tuple[str, str]] = []
-    said: set[str] = set()
+    groups: dict[str, list[TestRecord]] = {}
     for record in sorted(records, key=lambda one: ORDER.index(one.verdict)):
+        if record.verdict != "passed" and record.reason:  # the tests that share a flow share its failure
+            groups.setdefault(f"{record.verdict}: {record.reason}", []).append(record)
         if record.flaky:
             lines += attempts(record)
-        if record.verdict == "passed" or not record.reason:
-            continue
-        text = f"{record.verdict}: {record.reason}"
-        if text in said:  # the tests that share a flow share its failure
-            continue
-        said.add(text)
-        lines.append((record.id, "bold"))
-        lines += [(f"  {line}", color_of(record.verdict)) for line in text.splitlines()]
-        if record.verdict in RED:
-            lines += [(f"  log: {shown(log)}", "") for log in record.logs]
-            if record.reproduce:
-                lines.append((f"  reproduce: {record.reproduce}", ""))
+    for text, members in groups.items():
+        first = members[0]
+        more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+        lines.append((f"{first.id}{more}", "bold"))
+        lines += [(line, color_of(first.verdict)) for line in folded(text, width)]
+        if first.verdict in RED:
+            lines += [(f"  log: {shown(log)}", "") for log in first.logs]
+            if first.reproduce:
+                lines.append((f"  reproduce: {first.reproduce}", ""))
     return lines
+
+
+def folded(text: str, width: int | None) -> list[str]:
+    """Indent the lines of a reason, and fold those that are longer than ``width`` columns between words."""
+    lines = text.splitlines()
+    if width is None:
+        return [f"  {line}" for line in lines]
+    fold = textwrap.TextWrapper(
+        width,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        drop_whitespace=True,
+    )
+    return [part for line in lines for part in (fold.wrap(line) if len(line) + 2 > width else [f"  {line}"])]
 
 
 def attempts(record: TestRecord) -> list[tuple[str, str]]:

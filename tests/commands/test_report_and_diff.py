@@ -124,3 +124,25 @@ def test_the_reference_names_every_option(command: str, capsys: pytest.CaptureFi
     page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
     section = page.partition(f"\n## `raycompat {command}`\n")[2].partition("\n## ")[0]
     assert options <= set(re.findall(r"--[a-z][\w-]*", section))
+
+
+def test_folders_of_repeated_runs_are_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side, first in (("main", 10.0), ("pull", 20.0)):
+        for number in range(3):
+            total = {"total": first + number / 10}
+            record = make_record("a.py::test_a", flow="generate", outcome="ok", timings=total)
+            write_report(folder / side / f"{number}.json", make_report(record))
+    assert main(["diff", "main", "pull"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "main → pull: 1 measurement worse",
+        "",
+        "Ray 2.60.0, vLLM 0.32.0, cpu",
+        "  1 unchanged",
+        "  ! slower         generate, total: 10.1 ± 0.1 → 20.1 ± 0.1 s (+99 %; 3 and 3 samples)",
+    ]
+    write_report(folder / "pull" / "bad.json", make_report(make_record("a.py::test_a", "failed")))
+    assert main(["diff", "main", "pull"]) == 4
+    assert capsys.readouterr().err.startswith("raycompat: reports contradict each other:\n  a.py::test_a (Ray 2.60.0")
+    (folder / "empty").mkdir()
+    assert main(["diff", "main", "empty"]) == 4
+    assert capsys.readouterr().err == "raycompat: empty: the folder has no .json file\n"

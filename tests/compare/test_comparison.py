@@ -3,12 +3,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import msgspec
 import pytest
 
 from pytest_raycompat.compare import rendering
 from pytest_raycompat.compare.comparison import CompareError, compare, describe_counts
-from pytest_raycompat.compare.environments import labels
+from pytest_raycompat.compare.environments import brief, labels
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import ClusterRecord, DeviceRecord, MachineRecord
 from pytest_raycompat.report.document import TestRecord as Record
@@ -53,7 +52,7 @@ def test_other_versions_are_compared_and_named() -> None:
     ).environments
     assert environment.name == "Ray 2.60.0, vLLM 0.32.0, cpu → Ray 2.35.0, vLLM 0.32.0, cpu"
     assert rendering.notes(environment) == ["Ray: 2.60.0 → 2.35.0 (may be the cause)"]
-    assert environment.timings_compared
+    assert environment.measurements_compared
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,7 @@ def test_other_versions_are_compared_and_named() -> None:
     [
         (
             {"machine": MachineRecord(cpu="Other", cpus=2, memory_gb=24.0)},
-            "CPU: AMD EPYC → Other (so timings are not compared)",
+            "CPU: AMD EPYC → Other (so timings and measurements are not compared)",
             False,
         ),
         (
@@ -77,7 +76,7 @@ def test_other_versions_are_compared_and_named() -> None:
 def test_what_may_differ(fields: dict[str, Any], note: str | None, timed_too: bool) -> None:
     (environment,) = compare([make_report(timed(10))], [make_report(timed(100), **fields)]).environments
     assert rendering.notes(environment) == ([note] if note else [])
-    assert bool(environment.timings) is timed_too
+    assert bool(environment.measurements) is timed_too
 
 
 def test_another_device_is_not_compared() -> None:
@@ -117,7 +116,7 @@ def test_runs_on_other_nodes_are_not_one_flow_that_got_slower() -> None:
 
     report = make_report(nodes("nodes=2x1", 10.0), nodes("", 30.0))
     other = make_report(nodes("nodes=2x1", 10.0))
-    assert compare([report], [other]).environments[0].timings == ()
+    assert compare([report], [other]).environments[0].measurements == ()
 
 
 def test_several_environments_find_their_like() -> None:
@@ -151,36 +150,20 @@ def test_no_two_environments_have_one_name() -> None:
     assert len(set(labels([make_report(), make_report()]))) == 2
 
 
-def test_one_run_each_may_be_noise() -> None:
-    (change, _) = compare([make_report(timed(10))], [make_report(timed(20))]).environments[0].timings
-    assert str(change) == "generate, start: 9.0 s → 19.0 s (+111 %; may be noise: 1 and 1 runs, 3 each would tell)"
-    assert not change.worse
-    assert not compare([make_report(timed(10))], [make_report(timed(14))]).environments[0].timings
-
-
 @pytest.mark.parametrize(
-    ("old", "new", "said", "worse"),
+    ("names", "expected"),
     [
-        ((10, 10.2, 10.4), (13, 13.1, 13.5), True, True),
-        ((10, 10.2, 10.4), (11.5, 11.6, 11.8), True, False),
-        ((10, 10.2, 10.4), (7, 7.1, 7.2), True, False),
-        ((10, 10.2, 16.0), (13, 13.1, 13.5), False, False),
-        ((10, 10.2, 10.4), (10.5, 10.6, 10.7), False, False),
+        (["Ray 2.60.0, vLLM 0.32.0, cpu", "Ray 2.35.0, vLLM 0.32.0, cpu"], ["Ray 2.60.0", "Ray 2.35.0"]),
+        (["Ray 2.60.0, vLLM 1, cpu", "Ray 2.35.0, vLLM 2, cpu"], ["Ray 2.60.0, vLLM 1", "Ray 2.35.0, vLLM 2"]),
+        (["a, b", "a"], ["a, b", "a"]),
+        (["a, b"], ["a, b"]),
+        (["a, b", "a, b"], ["a, b", "a, b"]),
     ],
-    ids=["slower by a third", "slower by a little", "faster", "as noisy as that", "too little"],
 )
-def test_where_the_noise_is_known(old: tuple[float, ...], new: tuple[float, ...], said: bool, worse: bool) -> None:
-    comparison = compare([make_report(timed(*old))], [make_report(timed(*new))])
-    totals = [change for change in comparison.environments[0].timings if change.phase == "total"]
-    assert bool(totals) is said
-    assert comparison.worse is worse
-
-
-def test_tests_that_share_a_flow_are_one_run_of_it() -> None:
-    one = timed(10)
-    three = [msgspec.structs.replace(one, id=str(number)) for number in range(3)]
-    changes = compare([make_report(*three)], [make_report(*three[:1], timed(20))]).environments[0].timings
-    assert all(change.old_samples == 1 for change in changes)
+def test_environments_that_are_shown_together_are_told_apart_in_a_few_words(
+    names: list[str], expected: list[str]
+) -> None:
+    assert brief(names) == expected
 
 
 def sample() -> Any:
@@ -212,6 +195,27 @@ def test_markdown() -> None:
     assert text.startswith("### ❌ vLLM on Ray: 1 worse\n\n1 regressed, 1 still-failing\n")
     assert "| ❌ | **regressed** | ``a.py::test_a[x\\|`y`]`` | passed | failed |  |" in text
     assert "```text\nKeyError: 'GPU' | `x` <b> @someone\nsecond line\n```" in text
+
+
+def test_the_tests_of_a_flow_that_break_together_are_told_together() -> None:
+    tests = [f"a.py::TestA::test_{name}[2]" for name in ("x", "y")]
+    old = make_report(*map(make_record, tests), make_record("a.py::TestA::test_x[4]"))
+    new = make_report(
+        *[make_record(test, "failed", reason="why", reproduce="raycompat run x") for test in tests],
+        make_record("a.py::TestA::test_x[4]", "failed", reason="another"),
+    )
+    comparison = compare([old], [new], names=("main.json", "pull.json"))
+    assert rendering.text(comparison).splitlines()[4:] == [
+        "  ! regressed      a.py::TestA[2]: passed → failed",
+        "      2 tests: test_x, test_y",
+        "      why",
+        "      reproduce: raycompat run x",
+        "  ! regressed      a.py::TestA::test_x[4]: passed → failed",
+        "      another",
+    ]
+    text = rendering.markdown(comparison)
+    assert "| ❌ | **regressed** | `a.py::TestA[2]` (2 tests) | passed | failed |  |" in text
+    assert len(json.loads(rendering.json_text(comparison))["environments"][0]["entries"]) == 3
 
 
 def test_json() -> None:

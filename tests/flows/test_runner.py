@@ -107,6 +107,7 @@ def test_a_flow_that_works(lab: Lab) -> None:
         reporter.phase("start")
         reporter.output("tokens", [1, 2])
         reporter.evidence("platform", "cpu")
+        reporter.throughput(120, 1.5)
         print("hello")
         """,
         size=1,
@@ -114,6 +115,7 @@ def test_a_flow_that_works(lab: Lab) -> None:
     )
     assert (result.outcome, result.phase, result.failure) == ("ok", "over", None)
     assert (result.outputs, result.evidence) == ({"tokens": [1, 2]}, {"platform": "cpu"})
+    assert result.measurements == {"throughput": Measurement(unit="tokens/s", samples=(80.0,), better="higher")}
     assert (result.flow, result.parameters) == ("tiny", {"size": 1, "model": "a/b c"})
     assert (result.device, result.nodes, result.reproduce) == ("cpu", 0, "raycompat run tiny")
     assert list(result.timings) == ["launch", "start", "exit", "total"]

@@ -203,6 +203,29 @@ def test_a_baseline_of_another_device(pytester: pytest.Pytester, run_with: Calla
     )
 
 
+def test_a_folder_of_repeated_runs_knows_the_noise(
+    pytester: pytest.Pytester, run_with: Callable[..., pytest.RunResult]
+) -> None:
+    path = pytester.path / "main" / "0.json"
+    run_with("2.60.0", f"--raycompat-report={path}", "-k", "new_ray")
+    report = read_report(path)
+    for number in range(3):
+        results = tuple(
+            msgspec.structs.replace(record, timings=record.timings and {"total": 10 + number / 10})
+            for record in report.results
+        )
+        write_report(path.with_name(f"{number}.json"), msgspec.structs.replace(report, results=results))
+    result = run_with("2.60.0", "--raycompat-baseline=main", "-k", "new_ray")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "baseline: main of *: 2 unchanged",
+            "  faster: corp_flows.modern, total: 10.1 ± 0.1 → 0.* s (-9? %; beyond the noise of one side: "
+            "3 and 1 samples, 3 each would decide)",
+        ]
+    )
+
+
 def test_of_several_environments_that_of_the_run_is_taken(
     pytester: pytest.Pytester, run_with: Callable[..., pytest.RunResult]
 ) -> None:

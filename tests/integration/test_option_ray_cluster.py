@@ -257,7 +257,7 @@ def test_flows_of_ones_own_run_and_are_judged(
     assert raises.exception is not None
     assert (raises.exception.type, raises.exception.message) == ("LookupError", "no")
     assert raises.reason == "error in phase 'start': LookupError: no"
-    assert all(Path(log).is_file() for record in records.values() for log in record.logs)
+    assert all((pytester.path / log).is_file() for record in records.values() for log in record.logs)
     logs = [log for record in (works, records["test_works_differently"], raises) for log in record.logs]
     assert len(set(logs)) == 3
     output = result.stdout.str()

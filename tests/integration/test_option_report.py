@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -238,3 +238,27 @@ def test_collecting_writes_none(pytester: pytest.Pytester, run_pytest: Callable[
     pytester.makepyfile(TESTS)
     run_pytest("--collect-only", "--raycompat-report=r.json")
     assert not (pytester.path / "r.json").exists()
+
+
+def test_no_path_of_the_checkout_is_in_it_and_the_terminal_names_logs_from_where_one_is(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    with_flows: Callable[[Mapping[str, str]], list[str]],
+    plugin_arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = with_flows({"broken": "raise OSError(f'{os.getcwd()}/data.bin is missing')"})
+    pytester.makeini("[pytest]")
+    folder = pytester.mkdir("below")
+    (folder / "test_it.py").write_text("def test_it(run_flow):\n    run_flow('corp_flows.broken')\n")
+    monkeypatch.syspath_prepend(pytester.path)
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    monkeypatch.chdir(folder)
+    result = run_pytest(*options, f"--raycompat-report={pytester.path / 'r.json'}", *plugin_arguments)
+    (record,) = read_report(pytester.path / "r.json").results
+    assert record.reason == "error in phase 'launch': OSError: below/data.bin is missing"
+    (log,) = record.logs
+    assert log.startswith(".raycompat/logs/")
+    text = (pytester.path / "r.json").read_text().replace(record.reproduce, "")
+    assert str(pytester.path) not in text
+    result.stdout.fnmatch_lines([f"  log: {pytester.path / log}", f"report: {pytester.path / 'r.json'}"])

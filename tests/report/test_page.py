@@ -9,7 +9,8 @@ import re
 
 from pytest_raycompat.report.chart import MOST_BARS, chart_of
 from pytest_raycompat.report.document import BaselineRecord
-from pytest_raycompat.report.page import render
+from pytest_raycompat.report.document import TestRecord as Record
+from pytest_raycompat.report.page import breakable, render
 from tests.making import make_gap, make_record, make_report
 
 MALICIOUS = "a.py::test_a[</script><script>alert(1)</script>\u2028&'\"]"
@@ -54,6 +55,27 @@ def test_a_matrix_is_for_several_environments() -> None:
     assert 'class="matrix"' in render([make_report(make_record("a")), make_report(make_record("a"), ray="2.35.0")])
 
 
+def test_a_test_that_ran_no_flow_is_in_the_row_of_the_flow_that_it_ran_elsewhere() -> None:
+    flow = make_record("a.py::TestA::test_a[2]", flow="generate", parameters={"tensor_parallel_size": 2})
+    text = render(
+        [
+            make_report(flow, make_record("a.py::test_own")),
+            make_report(make_record("a.py::TestA::test_a[2]", "untested"), ray="2.35.0"),
+        ]
+    )
+    matrix = text.partition('class="matrix"')[2].partition("</table>")[0]
+    rows = [
+        re.sub(r"<[^>]+>", " ", row.replace("<wbr>", "")).split()
+        for row in re.findall(r"<tr>.*?</tr>", matrix, re.DOTALL)[1:]
+    ]
+    assert [row[:2] for row in rows] == [["generate", "TP=2"], ["test_own", "✓"]]
+    assert [word for word in rows[0] if word in ("passed", "untested")] == ["passed", "untested"]
+
+
+def test_lines_break_between_the_words_of_a_name_and_what_is_escaped_stays_so() -> None:
+    assert breakable("a_b::TestIt[<x>]") == "a_<wbr>b::<wbr>Test<wbr>It[&lt;x&gt;]"
+
+
 def test_what_it_was_compared_with_is_said() -> None:
     baseline = BaselineRecord(path="main.json", created="2026", differences=("Ray: 2.59.0 → 2.60.0",))
     text = render([make_report(make_record("a", change="unchanged"), baseline=baseline)])
@@ -72,6 +94,20 @@ def test_bars_are_as_long_as_their_phases() -> None:
         ("serve", "5.0 s", "start 5.0 s"),
     ]
     assert [(part.x, part.width) for part in chart.bars[0].parts] == [(0.0, 600.0), (600.0, 200.0)]
+
+
+def test_the_environments_of_a_flow_are_drawn_together() -> None:
+    def flow(name: str, seconds: float) -> Record:
+        return make_record(f"{name}{seconds}", flow=name, timings={"total": seconds})
+
+    tests = [(0, flow("slow", 50.0)), (1, flow("slow", 5.0)), (0, flow("quick", 9.0)), (1, flow("quick", 20.0))]
+    bars = chart_of(tests, ["Ray 2.60.0", "Ray 2.35.0"]).bars
+    assert [(bar.name, bar.about.removeprefix(", "), bar.total) for bar in bars] == [
+        ("slow", "Ray 2.60.0", "50.0 s"),
+        ("slow", "Ray 2.35.0", "5.0 s"),
+        ("quick", "Ray 2.60.0", "9.0 s"),
+        ("quick", "Ray 2.35.0", "20.0 s"),
+    ]
 
 
 def test_only_the_longest_are_drawn() -> None:

@@ -88,12 +88,29 @@ def test_the_tests_of_a_flow_are_one_row_whose_verdict_is_the_one_to_see_first()
         ("tests/test_own.py::test_own[ray-v2-2]", "test_own.py", "ray-v2-2"),
         ("tests/test_own.py::TestOwn::test_own[ray-v2-2]", "TestOwn", "ray-v2-2"),
         ("tests/test_own.py::TestOwn::test_own", "test_own", ""),
+        ("test_own", "test_own", ""),
         ("test_own.py::test_own[a[b]]", "test_own.py", "a[b]"),
     ],
 )
 def test_a_test_without_a_flow_is_named_after_where_it_stands(identifier: str, name: str, parameters: str) -> None:
     (row,) = rows_of([Record(id=identifier, verdict="passed", seconds=0.5)])
     assert (row.name, row.parameters, row.seconds) == (name, parameters, 0.5)
+
+
+def test_tests_of_a_class_that_did_not_run_are_one_row() -> None:
+    records = [Record(id=f"a.py::TestA::test_{number}", verdict="untested") for number in range(3)]
+    assert [(row.name, row.tests) for row in rows_of(records)] == [("TestA", 3)]
+    assert [row.name for row in rows_of([Record(id="a.py::test_a", verdict="untested")])] == ["test_a"]
+
+
+def test_rows_that_differ_in_their_last_parameter_can_be_told_apart() -> None:
+    lines = [
+        flow("passed", "serve", setting=f"entry_point={name} and_something={name}") for name in ("vllm-serve", "api")
+    ]
+    first, second = (line for line, _ in table(lines, 80)[1:])
+    assert first.startswith("serve  ray-v2 entry_poi…d_something=vllm-serve  passed "), first
+    assert len(first) <= 80
+    assert second.startswith("serve  ray-v2 entry_poi…=api and_something=api  passed "), second
 
 
 @pytest.mark.parametrize("identifier", ["a.py::test_own[b::c]", "a.py::test_own[b/c::d]"])
@@ -188,7 +205,19 @@ def test_what_is_behind_each_verdict() -> None:
 
 def test_what_several_tests_share_is_said_once() -> None:
     records = [flow("failed", id=identifier, reason="error in phase 'start'") for identifier in ("a", "b")]
-    assert [line for line, _ in details(records)] == ["a", "  failed: error in phase 'start'"]
+    assert [line for line, _ in details(records)] == ["a and 1 more", "  failed: error in phase 'start'"]
+
+
+def test_reasons_are_folded_on_a_terminal_and_commands_are_not() -> None:
+    reproduce = "raycompat run generate " + "--an-option " * 10
+    record = flow("failed", id="a", reason="KeyError: " + "word " * 10 + "\n  is indented", reproduce=reproduce)
+    assert [line for line, _ in details([record], width=40)] == [
+        "a",
+        "  failed: KeyError: word word word word",
+        "    word word word word word word",
+        "    is indented",
+        f"  reproduce: {reproduce}",
+    ]
 
 
 def test_a_flow_on_other_nodes_has_a_row_of_its_own() -> None:

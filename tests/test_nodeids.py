@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_raycompat.distribution import sharing
+from pytest_raycompat.nodeids import name_of, own_part, sharing
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,9 @@ from pytest_raycompat.distribution import sharing
 )
 def test_what_tests_share(nodeid: str, shared: str) -> None:
     assert sharing(nodeid) == shared
+
+
+def test_the_name_of_a_test() -> None:
+    assert name_of("a/test_a.py::TestIt::test_one[x::y]") == "test_one"
+    assert name_of("test_one") == "test_one"
+    assert own_part("a/test_a.py::TestIt::test_one[x::y]") == "test_one[x::y]"
