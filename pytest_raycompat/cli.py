@@ -12,7 +12,7 @@ from typing import NoReturn
 USAGE_ERROR = 4
 """As pytest's own."""
 
-COMMANDS = ("run", "gaps", "diff", "report", "pack")
+COMMANDS = ("run", "probe", "gaps", "diff", "report", "pack")
 """Modules of :mod:`pytest_raycompat.commands`, in the order in which ``raycompat --help`` shows them."""
 
 

@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from pytest_raycompat.processes.children import Children
 from pytest_raycompat.report import schema
+from tests.local_index import INSTALLERS, LocalIndex, serving
 
 OUTSIDE = ("CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "RAY_ADDRESS", "PYTHONPATH")
 """Variables of where the tests run that would change what they see; so would every one of pytest and pytest-xdist."""
@@ -152,3 +153,15 @@ def wait_until() -> Callable[..., None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[LocalIndex]:
+    """An index that pip is set up with, and a cache folder of the test's own."""
+    for name in INSTALLERS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with serving() as served:
+        monkeypatch.setenv("PIP_INDEX_URL", served.address)
+        yield served

@@ -13,7 +13,7 @@ from pytest_raycompat.cluster.fitting import covers, covers_in_part
 from pytest_raycompat.cluster.local import LocalCluster
 from pytest_raycompat.cluster.network import lacking_namespaces
 from pytest_raycompat.cluster.protocol import ClusterError, NodeShape, RayCluster
-from pytest_raycompat.cluster.resolving import resolve
+from pytest_raycompat.cluster.resolving import resolve, variables_of_attaching
 from pytest_raycompat.cluster.spec import ClusterSpec, Shape
 from pytest_raycompat.environment import describe_versions
 from pytest_raycompat.gpu_lease import Enough, GpuLeases
@@ -200,9 +200,8 @@ class ClusterProvider:
         """End the clusters that no test is connected to; say why some GPUs are in use all the same, if they are."""
         if self.handed_out or self._further:
             return "a test uses a cluster on them"
-        for cluster in self._running.values():
-            cluster.close()
-        self._running.clear()
+        while self._running:
+            self._running.popitem()[1].close()
         return None
 
     def make_way(self) -> None:
@@ -235,9 +234,8 @@ class ClusterProvider:
             ClusterError: it did not start.
         """
         count = sum(node.gpus for node in shape)
-        cluster = self.start(shape, self._hold(count, count))
-        self._further.append(cluster)
-        return cluster
+        self._further.append(self.start(shape, self._hold(count, count)))
+        return self._further[-1]
 
     def release(self, cluster: LocalCluster) -> None:
         """End a cluster that :meth:`make` started."""
@@ -280,14 +278,13 @@ class ClusterProvider:
 
     def _attach(self) -> AttachedCluster:
         assert self.spec.address is not None
-        theirs = {key: value for key, value in os.environ.items() if key.startswith("RAY_") or key == "VLLM_HOST_IP"}
         return AttachedCluster(
             self._children,
             address=self.spec.address,
             python=self._python,
             versions=describe_versions(self._environment),
             device=self.device,
-            environment={**self._variables, **theirs},
+            environment={**self._variables, **variables_of_attaching(os.environ)},
             log_folder=self._log_folder,
             limit_s=START_LIMIT_S,
         )

@@ -1,4 +1,4 @@
-"""What ``--ray-cluster=auto`` means here."""
+"""What ``--ray-cluster=auto`` means here, and what of the environment a running cluster is reached with."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def resolve(spec: ClusterSpec, environ: Mapping[str, str]) -> tuple[ClusterSpec,
     if accepts(host.strip("[]"), int(port)):
         return found, "from RAY_ADDRESS"
     return ClusterSpec("local"), f"nothing listens at RAY_ADDRESS={address}"
+
+
+def variables_of_attaching(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that Ray and vLLM read to reach a running cluster."""
+    return {key: value for key, value in environ.items() if key.startswith("RAY_") or key == "VLLM_HOST_IP"}

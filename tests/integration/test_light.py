@@ -54,7 +54,7 @@ def test_a_run_that_needs_nothing_of_ours_loads_nothing_of_ours(
     result.assert_outcomes(passed=1)
     assert foreign(loaded - without) == {"pytest_raycompat"}
     assert {name for name in loaded if name.startswith("pytest_raycompat")} == ALL_OF_OURS | (
-        {"pytest_raycompat.distribution"} if "-n" in plugin_arguments else set()
+        {"pytest_raycompat.distribution", "pytest_raycompat.nodeids"} if "-n" in plugin_arguments else set()
     )
     assert not foreign(loaded) & {"ray", "vllm", "torch", "numpy", "msgspec", "psutil", "pynvml"}
 

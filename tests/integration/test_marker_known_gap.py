@@ -77,8 +77,8 @@ def test_a_pass_is_red_and_names_the_entry_to_change(
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     expected = [
-        f"  gap-closed: corp-fork is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0 in {gap}:2, but it passed:",
-        f'  write ray = "<2.43,!=2.35.0+corp.3" in {gap}:11 (now ray = "<2.43"), or remove the file',
+        f"  gap-closed: corp-fork is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0 in {gap.name}:2, but it passed:",
+        f'  write ray = "<2.43,!=2.35.0+corp.3" in {gap.name}:11 (now ray = "<2.43"), or remove the file',
     ]
     first = result.outlines.index(expected[0])
     assert result.outlines[first : first + 2] == expected
@@ -95,7 +95,8 @@ def test_another_failure_is_red_and_says_in_what_it_differs(
     result = run_marked(*plugin_arguments)
     result.assert_outcomes(failed=1)
     expected = [
-        f"  gap-changed: corp-fork is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, but this is not it ({gap}:2):",
+        "  gap-changed: corp-fork is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, "
+        f"but this is not it ({gap.name}:2):",
         "             recorded                         found",
         "    outcome  error                            error",
         "    raises   LookupError                      LookupError",
