@@ -1,9 +1,10 @@
 """What a run of the suites costs against the same flows as bare scripts, one after another, each with its own cluster.
 
-    python benchmarks/suites.py [PYTEST-ARGUMENTS]
+    python benchmarks/suites.py [--of=REPORT.json] [PYTEST-ARGUMENTS]
 
-The suites run first (``suites`` where no path is given). Then every flow that they ran on Ray runs once as
-``python -m MODULE`` on a cluster that is started for it with ``ray start`` and ended after it. One ratio comes out.
+The suites run first (``suites`` where no path is given), or a report says what they ran, just before on this machine.
+Then every flow of theirs runs once as ``python -m MODULE`` on a cluster that is started for it with ``ray start`` and
+ended after it, without the variables that are set to make flows faster. One ratio comes out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 from pytest_raycompat.cluster.protocol import NodeShape
@@ -36,6 +38,12 @@ def run_suites(report: Path, arguments: list[str]) -> float:
     return seconds
 
 
+def seconds_of(report: Path) -> float:
+    """Return the seconds from the begin of a report's run to its end, when the file was written."""
+    began = datetime.fromisoformat(json.loads(report.read_text())["created"])
+    return report.stat().st_mtime - began.timestamp()
+
+
 def flows_in(report: Path) -> dict[str, tuple[str, list[str], str | None]]:
     """Return the module, the arguments and the cluster of every flow that a report is about, by its command."""
     found: dict[str, tuple[str, list[str], str | None]] = {}
@@ -53,13 +61,14 @@ def flows_in(report: Path) -> dict[str, tuple[str, list[str], str | None]]:
 def run_bare(session: Session, module: str, arguments: list[str], cluster: str | None) -> float:
     """Start a cluster, run a flow on it, end it, and return the seconds that all of it took."""
     began = time.perf_counter()
-    environment = session.variables
+    environment = dict(session.variables)
     started = None
     if cluster is not None:
         shape = parse_cluster_spec(cluster).shape
         assert shape is not None
         started = session.clusters.make([NodeShape(gpus=gpus) for gpus in shape.gpus])
         environment = dict(started.environment)
+    environment.pop("TORCHDYNAMO_DISABLE", None)
     command = [session.settings.python, "-m", module, "--model", str(session.tiny_model), "--device", session.device]
     child = session.children.start(
         [*command, *arguments], environment=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -75,7 +84,11 @@ def main() -> None:
     """Run the benchmark."""
     with tempfile.TemporaryDirectory(prefix="rb-") as name:
         report = Path(name, "report.json")
-        ours = run_suites(report, sys.argv[1:])
+        if len(sys.argv) == 2 and sys.argv[1].startswith("--of="):
+            report = Path(sys.argv[1].removeprefix("--of="))
+            ours = seconds_of(report)
+        else:
+            ours = run_suites(report, sys.argv[1:])
         session = Session(Settings.read(root=Path(name), cluster="local"), (), Console())
         theirs = 0.0
         try:

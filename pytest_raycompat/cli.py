@@ -12,7 +12,7 @@ from typing import NoReturn
 USAGE_ERROR = 4
 """As pytest's own."""
 
-COMMANDS = ("run", "probe", "gaps", "diff", "report", "pack")
+COMMANDS = ("run", "probe", "gaps", "diff", "report", "matrix", "bisect", "atlas", "pack")
 """Modules of :mod:`pytest_raycompat.commands`, in the order in which ``raycompat --help`` shows them."""
 
 
@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if "parameters" in arguments:  # a command that takes what follows after -- sets a default
         arguments.parameters = words[end + 1 :]
     elif end < len(words):
-        parser.error("'--' goes with the command run only")
+        parser.error("'--' goes with the commands run, matrix and bisect only")
     try:
         status = int(arguments.command(arguments))
         sys.stdout.flush()

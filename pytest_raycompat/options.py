@@ -27,6 +27,7 @@ BASELINE_HELP = (
     "a JSON report, or a folder of them, to compare with: the run fails on what got worse, "
     "not on what was already broken"
 )
+LOGS_HELP = "folder for the logs of flows and clusters (default: .raycompat/logs in the root folder)"
 DEADLINE_HELP = "seconds after which a flow is ended (default: 600)"
 
 # option, what stands for its value, help; the ini twin is named as the option, with underscores
@@ -41,7 +42,7 @@ PATHS = (
     ("--raycompat-gaps", "PATH", GAPS_HELP),
     ("--raycompat-report", "PATH", REPORT_HELP),
 )
-FILES = (("--raycompat-baseline", "PATH", BASELINE_HELP),)
+FILES = (("--raycompat-baseline", "PATH", BASELINE_HELP), ("--raycompat-logs", "PATH", LOGS_HELP))
 
 
 def name_of(option: str) -> str:
@@ -90,6 +91,7 @@ def read_options(config: pytest.Config) -> Settings:
             gaps_mode=text_of(config, "raycompat_gaps_mode"),
             reports=paths_of(config, "raycompat_report"),
             baseline=file_of(config, "raycompat_baseline"),
+            logs=file_of(config, "raycompat_logs"),
         )
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from None

@@ -125,7 +125,7 @@ class Session:
     def log_folder(self) -> Path:
         """Where logs stay after the run; git does not see them."""
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # each worker numbers its logs by itself
-        logs = self._kept_folder / "logs" / worker
+        logs = (self.settings.logs or self._kept_folder / "logs") / worker
         logs.mkdir(parents=True, exist_ok=True)
         return logs
 

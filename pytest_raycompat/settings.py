@@ -40,6 +40,8 @@ class Settings:
     """What is done about tests for which a known gap applies."""
     baseline: Path | None = None
     """The report that the run is compared with."""
+    logs: Path | None = None
+    """Where logs go; None for ``logs`` in ``folder``."""
 
     @property
     def active(self) -> bool:
@@ -59,6 +61,7 @@ class Settings:
         gaps_mode: str | None = None,
         reports: tuple[Path, ...] = (),
         baseline: Path | None = None,
+        logs: Path | None = None,
     ) -> Settings:
         """Check the texts of the options; None is an option that was not given.
 
@@ -76,6 +79,7 @@ class Settings:
             gaps_mode=read_gaps_mode("run" if gaps_mode is None else gaps_mode),
             reports=read_reports(reports) or ((folder / "report.json",) if spec.kind != "off" else ()),
             baseline=baseline,
+            logs=read_logs(logs),
             deadline_s=DEFAULT_DEADLINE_S if deadline is None else read_deadline(deadline),
             folder=folder,
         )
@@ -119,6 +123,15 @@ def read_reports(paths: tuple[Path, ...]) -> tuple[Path, ...]:
         except ValueError as error:
             raise SettingsError(str(error)) from None
     return paths
+
+
+def read_logs(path: Path | None) -> Path | None:
+    """Read ``--raycompat-logs``."""
+    blocking = next((one for one in (path, *path.parents) if one.exists()), None) if path is not None else None
+    if blocking is not None and not blocking.is_dir():
+        what = "is a file" if blocking == path else f"is below {blocking.name!r}, which is a file"
+        raise SettingsError(f"--raycompat-logs: {str(path)!r} {what}: write the path of a folder")
+    return path
 
 
 def read_deadline(text: str) -> float:

@@ -63,7 +63,7 @@ def _new_session(config: pytest.Config) -> Session:
 
     settings = read_options(config)
     try:
-        gaps = known_gaps(settings.gaps)
+        gaps = known_gaps(settings.gaps, config.rootpath)
     except GapFileError as error:
         raise pytest.UsageError(f"--raycompat-gaps: {error}") from None
     return Session(

@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from pytest_raycompat.environments import sources
+
 TOXFILE = Path(__file__).parents[1] / "toxfile.py"
 
 
@@ -60,7 +62,7 @@ def test_uv_looks_at_pytorchs_own_index_where_pip_looks_in_no_folder(
     toxfile: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(os.environ, "UV_FIND_LINKS")
-    monkeypatch.setattr(toxfile, "find_links", lambda: None)
+    monkeypatch.setattr(sources, "find_links", lambda variables: None)
     toxfile.set_variables()
     assert os.environ["UV_TORCH_BACKEND"] == "cpu"
     assert "UV_FIND_LINKS" not in os.environ

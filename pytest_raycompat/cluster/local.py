@@ -196,6 +196,8 @@ class LocalCluster:
         if self.device == "cuda":
             taken, self._unused = self._unused[: shape.gpus], self._unused[shape.gpus :]
             environment |= mask_of(taken)
+        else:  # a user who hides all GPUs has stand-ins all the same, of which Ray finds too few in the mask
+            environment.pop("CUDA_VISIBLE_DEVICES", None)
         with log.open("wb") as stream:
             child = self._children.start(command, environment=environment, stdout=stream, stderr=stream)
         self._processes.append((child, log))

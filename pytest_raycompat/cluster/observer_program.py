@@ -9,7 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any
+
+NO_NODE_YET = "No node info found"
+REGISTER_LIMIT_S = 120.0
+"""The runner has a limit of its own, which is shorter on a machine that is not overloaded."""
 
 
 def nodes() -> list[dict[str, Any]]:
@@ -65,10 +70,23 @@ def pending() -> list[dict[str, float]]:
 
 
 def connect(address: str) -> dict[str, Any]:
-    """Become a driver of the cluster at ``address``."""
+    """Become a driver of the cluster at ``address``.
+
+    The head may not have registered yet: Ray 2.54.1 gives up at once then, where others wait for it
+    (``get_node_to_connect_for_driver``, ray/_private/services.py).
+    """
     import ray
 
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace="pytest-raycompat-observer")
+    began = time.monotonic()
+    while True:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace="pytest-raycompat-observer")
+            break
+        except ConnectionError as error:
+            if NO_NODE_YET not in str(error.__context__) or time.monotonic() - began > REGISTER_LIMIT_S:
+                raise
+        ray.shutdown()
+        time.sleep(0.1)
     return {"ray": ray.__version__, "address": ray.get_runtime_context().gcs_address}
 
 

@@ -97,7 +97,7 @@ def load(arguments: argparse.Namespace) -> tuple[Gap, ...]:
     """Load the gaps that a run with the same options would."""
     from pytest_raycompat.gaps import known_gaps
 
-    return known_gaps(Path(path) for path in arguments.raycompat_gaps)
+    return known_gaps((Path(path) for path in arguments.raycompat_gaps), Path.cwd())
 
 
 def lint_gaps(arguments: argparse.Namespace) -> int:
@@ -149,9 +149,9 @@ def replace_text(path: Path, text: str) -> None:
 def propose_gaps(arguments: argparse.Namespace) -> int:
     """Print a draft for each unexplained failure of a report."""
     from pytest_raycompat.gaps.drafts import drafts
-    from pytest_raycompat.report.document import read_report
+    from pytest_raycompat.report.document import read_reports
 
-    found = drafts(read_report(arguments.report))
+    found = drafts(read_reports(arguments.report))
     for name, text in found:
         print(f"# {name}: a draft. Complete it, check it with `raycompat gaps lint`, and have it reviewed.\n{text}")
     print(f"{len(found)} failures that no gap explains", file=sys.stderr)

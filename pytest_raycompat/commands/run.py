@@ -109,7 +109,7 @@ def run_and_judge(settings: Settings, flow: str, parameters: dict[str, Any]) -> 
     from pytest_raycompat.gaps import known_gaps
     from pytest_raycompat.session import Session
 
-    session = Session(settings, known_gaps(settings.gaps), Console())
+    session = Session(settings, known_gaps(settings.gaps, Path.cwd()), Console())
     try:
         print(session.headline(), file=sys.stderr)
         result = session.flows.run(flow, parameters)

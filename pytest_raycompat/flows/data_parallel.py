@@ -59,8 +59,8 @@ async def generate(reporter: Reporter, arguments: argparse.Namespace) -> None:
         reporter.phase("inspect")
         reporter.evidence("platform", engine.platform_name())
         reporter.hold()
-    finally:
         reporter.phase("shutdown")
+    finally:  # after a failure too, which keeps the phase in which it happened
         llm.shutdown()
 
 

@@ -22,6 +22,15 @@ from typing import Any
 
 PROTOCOL_VERSION = 1
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+CAUSED = re.compile(
+    r"\n\n(?:The above exception was the direct cause of the following exception"
+    r"|During handling of the above exception, another exception occurred):\n\n"
+)
+"""What Python prints between an exception and the one that it led to (Lib/traceback.py)."""
+CREATION = "error raised in its creation task"
+"""In an ``ActorDiedError`` that has the traceback of the actor's ``__init__`` (ray/exceptions.py, 2.60.0)."""
+RAISED = re.compile(r"^  .*\n(?P<type>[^\W\d][\w.]*(?:\(\w+\))?)(?=: |:?$)", re.MULTILINE)
+"""The line that follows the frames of a traceback."""
 HOLD_LIMIT_S = 60.0
 """How long a flow waits to be looked at, in seconds, before it goes on by itself."""
 
@@ -113,6 +122,7 @@ def describe_chain(error: BaseException) -> list[dict[str, str]]:
     An error with a ``reported_chain`` says what another flow, which was not a child of this one, has reported.
     """
     chain: list[dict[str, str]] = []
+    told: list[dict[str, str]] = []  # causes of a remote exception, which lost them on its way: only text has them
     seen: set[int] = set()
     process = "driver"
     current: BaseException | None = error
@@ -128,11 +138,29 @@ def describe_chain(error: BaseException) -> list[dict[str, str]]:
         )
         remote = getattr(current, "cause", None)  # of a RayTaskError: what the task or actor raised
         if isinstance(remote, BaseException):
+            if remote.__cause__ is None and remote.__context__ is None:
+                told = exceptions_told(str(current))[:-1]  # the last is `remote` itself
             current, process = remote, "Ray worker"
         else:
+            if CREATION in str(current):
+                told = exceptions_told(str(current))
             hidden = current.__suppress_context__
             current = current.__cause__ or (None if hidden else current.__context__)
-    return [*getattr(error, "reported_chain", ()), *chain[::-1]]
+    return [*getattr(error, "reported_chain", ()), *told, *chain[::-1]]
+
+
+def exceptions_told(text: str) -> list[dict[str, str]]:
+    """Read the exceptions of a remote traceback in the text of ``RayTaskError`` or ``ActorDiedError``, root first.
+
+    What an actor raised is pickled without ``__cause__``, so the text alone says why Ray Data's ``UserCodeException``
+    was raised (ray/data/_internal/planner/plan_udf_map_op.py, 2.55.1), or why an actor could not be made.
+    """
+    found = []
+    for told in CAUSED.split(ANSI.sub("", text)):
+        for raised in list(RAISED.finditer(told))[-1:]:
+            message, frames = told[raised.end() :].removeprefix(": ").strip(), told[: raised.start("type")]
+            found.append({"type": raised["type"], "message": message, "process": "Ray worker", "traceback": frames})
+    return found
 
 
 def run_program(flow: str, parameters: dict[str, Any], body: Callable[[Reporter], None], *, hold: bool = False) -> int:

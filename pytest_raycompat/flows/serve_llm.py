@@ -21,6 +21,8 @@ TELEMETRY = "llm_serve_telemetry"
 """Name and namespace of a detached actor that Serve LLM starts and ``serve.shutdown`` leaves
 (ray/llm/_internal/serve/observability/usage_telemetry/usage.py, 2.60.0)."""
 COMMAND_LIMIT_S = 120.0
+SERVE_COMMAND = "from ray.serve.scripts import cli; cli()"
+"""With ``-m``, that module does nothing and says nothing in Ray 2.50.1 and older."""
 LOOK_EVERY_S = 0.5
 
 
@@ -86,7 +88,7 @@ def deploy(settings: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="raycompat-serve-") as folder:
         file = Path(folder, "serve.yaml")
         file.write_text(json.dumps(settings))  # JSON is YAML
-        command = [sys.executable, "-m", "ray.serve.scripts", "run", "--non-blocking", f"--app-dir={folder}", str(file)]
+        command = [sys.executable, "-c", SERVE_COMMAND, "run", "--non-blocking", f"--app-dir={folder}", str(file)]
         subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=COMMAND_LIMIT_S)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from packaging.version import Version
 
@@ -22,26 +22,37 @@ _VARIABLE = re.compile(
 """What differs from run to run in one message: ids, paths and numbers."""
 
 
-def drafts(report: Report) -> list[tuple[str, str]]:
-    """Draft a gap file for each failure that no gap explains: its name and its text. The same failure comes once."""
-    found: dict[str, tuple[str, str]] = {}
-    names: set[str] = set()
-    for record in report.results:
-        if record.verdict not in BY_OUTCOME.values() or record.flow is None or record.outcome in (None, "ok"):
-            continue
-        if record.gap is not None:  # with --raycompat-gaps-mode=only, a failure that is known
-            continue
-        body = draft_body(record, report)
-        if body in found:
-            continue
-        name = free_name(record, names)
-        names.add(name)
-        found[body] = (f"{name}.toml", f"id = {toml_string(name)}\n{body}")
-    return list(found.values())
+def drafts(reports: Iterable[Report]) -> list[tuple[str, str]]:
+    """Draft a gap file for each failure that no gap explains: its name and its text.
+
+    The same failure comes once, with every environment of ``reports`` in which it was seen.
+    """
+    found: dict[tuple[str, str | None], list[Environment]] = {}
+    first: dict[tuple[str, str | None], TestRecord] = {}
+    for report in reports:
+        for record in report.results:
+            if is_unexplained(record):
+                key = (draft_failure(record), executor_of(record))
+                first.setdefault(key, record)
+                seen = found.setdefault(key, [])
+                seen += [report.environment] if report.environment not in seen else []
+    names: list[str] = []
+    written = []
+    for (failure, executor), seen in found.items():
+        names.append(free_name(first[failure, executor], names))
+        text = draft_text(names[-1], failure, conditions(seen, executor), verified_line(seen))
+        written.append((f"{names[-1]}.toml", text))
+    return written
 
 
-def draft_body(record: TestRecord, report: Report) -> str:
-    """Write a draft without its id."""
+def is_unexplained(record: TestRecord) -> bool:
+    """Whether a flow failed and no gap is about it; with ``--raycompat-gaps-mode=only`` a known failure is one too."""
+    failed = record.verdict in BY_OUTCOME.values() and record.outcome not in (None, "ok")
+    return failed and record.flow is not None and record.gap is None
+
+
+def draft_failure(record: TestRecord) -> str:
+    """Write what a failure is: two with the same text are one gap."""
     cause = record.exception
     lines = [
         f"title = {toml_string(f'{record.flow} fails in phase {record.phase}')}  # say what does not work, in one line",
@@ -53,14 +64,21 @@ def draft_body(record: TestRecord, report: Report) -> str:
         lines.append(f"raises = {toml_string(cause.type)}")
         if cause.message.strip():
             lines.append(f"message = {toml_string(generalised(cause.message))}")
-    lines += [
+    return "\n".join(lines)
+
+
+def draft_text(name: str, failure: str, conditions: Iterable[str], verified: Iterable[str]) -> str:
+    """Write a draft."""
+    lines = [
+        f"id = {toml_string(name)}",
+        failure,
         '# cause = ""  # why, once you know',
         'fix = "never"  # who will change it: ray, vllm or never',
         "links = []  # at least one place that documents it, such as https://github.com/ray-project/ray/issues/1",
-        *verified_line(report.environment),
+        *verified,
         "",
         "[when]",
-        *condition_lines(record, report.environment),
+        *conditions,
         "",
         "# [workaround]",
         '# text = ""  # what a user can do, if there is anything',
@@ -68,23 +86,36 @@ def draft_body(record: TestRecord, report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def condition_lines(record: TestRecord, environment: Environment) -> list[str]:
-    """Write the narrowest conditions that cover the pair; a reviewer widens them to what is known."""
+def executor_of(record: TestRecord) -> str | None:
+    """Return the executor of a flow that failed, if it is one that a condition can name."""
+    executor = record.parameters.get("executor")
+    return executor if executor in EXECUTORS else None
+
+
+def conditions(seen: Sequence[Environment], executor: str | None) -> list[str]:
+    """Write the narrowest conditions that cover the pairs; a reviewer widens them to what is known."""
     lines = []
     for package in ("ray", "vllm"):
-        version = getattr(environment, package)
-        if version is not None:
-            lines.append(f"{package} = {toml_string(f'=={Version(version)}')}  # widen it to what you know")
-    if record.parameters.get("executor") in EXECUTORS:
-        lines.append(f"executor = {toml_string(record.parameters['executor'])}")
+        versions = [version for one in seen if (version := getattr(one, package)) is not None]
+        if versions:
+            lines.append(f"{package} = {toml_string(covering(versions))}  # widen it to what you know")
+    if executor is not None:
+        lines.append(f"executor = {toml_string(executor)}")
     return lines
 
 
-def verified_line(environment: Environment) -> list[str]:
-    """Write the pair on which it was seen, if both of it are known."""
-    if environment.ray is None or environment.vllm is None:
-        return []
-    return [f"verified = [{{ ray = {toml_string(environment.ray)}, vllm = {toml_string(environment.vllm)} }}]"]
+def covering(versions: Iterable[str]) -> str:
+    """Write the specifier from the oldest of ``versions`` to the newest."""
+    found = sorted(map(Version, versions))
+    first, last = found[0], found[-1]
+    return f"=={first}" if first == last else f">={first.public},<={last.public}"
+
+
+def verified_line(seen: Iterable[Environment]) -> list[str]:
+    """Write the pairs on which it was seen, where both of one are known."""
+    pairs = dict.fromkeys((one.ray, one.vllm) for one in seen if one.ray is not None and one.vllm is not None)
+    said = [f"{{ ray = {toml_string(ray)}, vllm = {toml_string(vllm)} }}" for ray, vllm in pairs]
+    return [f"verified = [{', '.join(said)}]"] if said else []
 
 
 def free_name(record: TestRecord, taken: Iterable[str]) -> str:

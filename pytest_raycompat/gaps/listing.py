@@ -67,6 +67,7 @@ def _same(asked: str | None, recorded: str | None) -> bool:
 def as_data(gap: Gap) -> dict[str, Any]:
     """Turn a gap into what JSON can hold: the keys of its file, and where it is recorded."""
     data: dict[str, Any] = msgspec.to_builtins(gap, enc_hook=str)  # of all its values, msgspec knows paths alone not
+    del data["root"]  # the path is whole
     return data
 
 
@@ -89,8 +90,8 @@ def listed(gaps: Iterable[Gap]) -> list[str]:
 def origin(gap: Gap) -> str:
     """Say where a gap is from, unless it is one of ours."""
     if gap.overrides is not None:
-        return f"  [{gap.path}, overrides the built-in one]"
-    return "" if gap.path.parent == BUILTIN_FOLDER else f"  [{gap.path}]"
+        return f"  [{gap.file}, overrides the built-in one]"
+    return "" if gap.path.parent == BUILTIN_FOLDER else f"  [{gap.file}]"
 
 
 def explained(gap: Gap) -> list[str]:

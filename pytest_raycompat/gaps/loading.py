@@ -8,43 +8,50 @@ from pathlib import Path
 import msgspec
 
 from pytest_raycompat.gaps.reading import decode, line_of, read_text
-from pytest_raycompat.gaps.rules import first_rival, problems
 from pytest_raycompat.gaps.schema import Gap, GapFileError
 
 BUILTIN_FOLDER = Path(__file__).parent / "data"
 """The gaps that this package records."""
+PACKAGE_ROOT = BUILTIN_FOLDER.parents[2]
+"""The folder from which our own files are named, as in an import: ``pytest_raycompat/gaps/data/…``."""
 
 
 def builtin_gaps() -> tuple[Gap, ...]:
     """Load the gaps that this package records.
 
+    Their keys and types are checked; the rules beyond them are not: `raycompat gaps lint` and our tests have done that,
+    and every run would pay for it.
+
     Raises:
         GapFileError: a file of the package is damaged.
     """
-    return load_gaps([BUILTIN_FOLDER])
+    return tuple(read_gap(file, PACKAGE_ROOT) for file in _files_of(BUILTIN_FOLDER))
 
 
-def known_gaps(overlay: Iterable[Path] = ()) -> tuple[Gap, ...]:
+def known_gaps(overlay: Iterable[Path] = (), root: Path | None = None) -> tuple[Gap, ...]:
     """Load the gaps that this package records, and those of ``overlay`` over them.
 
     A gap of ``overlay`` with the id of one of ours stands in for it; its ``overrides`` names the file that it replaces.
+    Files of ``overlay`` that are below ``root`` are named from there.
 
     Raises:
         GapFileError: as for :func:`load_gaps`.
     """
     gaps = {gap.id: gap for gap in builtin_gaps()}
     files = {gap.path.resolve() for gap in gaps.values()}
-    for gap in load_gaps(overlay):
+    own = load_gaps(overlay, root)
+    for gap in own:
         if gap.path.resolve() in files:
             continue
         if gap.id in gaps:
-            gap = msgspec.structs.replace(gap, overrides=gaps[gap.id].path)
+            gap = msgspec.structs.replace(gap, overrides=gaps[gap.id].file)
         gaps[gap.id] = gap
-    raise_for_rivals(gaps)
+    if own:
+        raise_for_rivals(gaps)
     return tuple(gaps.values())
 
 
-def load_gaps(paths: Iterable[Path]) -> tuple[Gap, ...]:
+def load_gaps(paths: Iterable[Path], root: Path | None = None) -> tuple[Gap, ...]:
     """Load gap files, and the ``*.toml`` of folders in the order of their names; a file that comes twice counts once.
 
     Raises:
@@ -53,7 +60,7 @@ def load_gaps(paths: Iterable[Path]) -> tuple[Gap, ...]:
     """
     gaps: dict[str, Gap] = {}
     for file in gap_files(paths):
-        gap = load_gap_file(file)
+        gap = load_gap_file(file, root)
         if gap.id in gaps:
             other = gaps[gap.id]
             raise GapFileError(file, gap.line, f"id: {gap.id!r} is recorded in {other.place} too")
@@ -62,21 +69,33 @@ def load_gaps(paths: Iterable[Path]) -> tuple[Gap, ...]:
     return tuple(gaps.values())
 
 
-def load_gap_file(path: Path) -> Gap:
-    """Load one gap.
+def load_gap_file(path: Path, root: Path | None = None) -> Gap:
+    """Load one gap, whose file is named from ``root`` where it is below.
 
     Raises:
         GapFileError: the file cannot be read, is not TOML, or does not hold a gap.
     """
-    text = read_text(path)
-    keys = decode(path, text)
-    first = next(problems(keys, path.stem), None)
+    from pytest_raycompat.gaps.rules import problems
+
+    gap = read_gap(path, root)
+    first = next(problems(gap, path.stem), None)
     if first is not None:
         where, problem = first
-        raise GapFileError(path, line_of(text, where), f"{'.'.join(map(str, where))}: {problem}")
-    return Gap(
-        **{field: getattr(keys, field) for field in keys.__struct_fields__}, path=path, line=line_of(text, ("id",))
-    )
+        raise GapFileError(path, line_of(read_text(path), where), f"{'.'.join(map(str, where))}: {problem}")
+    return gap
+
+
+def read_gap(path: Path, root: Path | None = None) -> Gap:
+    """Read one gap, without the rules on what it says.
+
+    Raises:
+        GapFileError: the file cannot be read, is not TOML, or a key is missing, unknown or of another type.
+    """
+    text = read_text(path)
+    keys = decode(path, text)
+    values = {field: getattr(keys, field) for field in keys.__struct_fields__}
+    line = 1 if text.startswith("id = ") else line_of(text, ("id",))  # it mostly is first, and looking takes a while
+    return Gap(**values, path=path, line=line, root=root)
 
 
 def gap_files(paths: Iterable[Path]) -> list[Path]:
@@ -98,6 +117,8 @@ def raise_for_rivals(gaps: Mapping[str, Gap]) -> None:
     Raises:
         GapFileError: two do; names both.
     """
+    from pytest_raycompat.gaps.rules import first_rival
+
     met: list[Gap] = []
     for gap in gaps.values():
         rival = first_rival(gap, met)

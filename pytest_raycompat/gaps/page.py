@@ -28,11 +28,16 @@ def page(gaps: Iterable[Gap]) -> str:
 
 def _table(gaps: Iterable[Gap]) -> list[str]:
     rows = (
-        f"| [{gap.id}](#{gap.id}) | {', '.join(gap.flows)} | {_code(describe_conditions(gap.when))} "
-        f"| {'yes' if gap.verified else 'no'} |"
+        f"| [{gap.id}](#{gap.id}) | {', '.join(gap.flows)} | {_code(describe_conditions(gap.when))} | {_shown(gap)} |"
         for gap in gaps
     )
     return ["| gap | flows | applies to | shown |", "| --- | --- | --- | --- |", *rows]
+
+
+def _shown(gap: Gap) -> str:
+    if gap.verified:
+        return "yes"
+    return f"no; it needs {_text(gap.needs)}" if gap.needs else "no"
 
 
 def _entry(gap: Gap) -> str:

@@ -104,10 +104,19 @@ class Gap(GapKeys, frozen=True, kw_only=True):
 
     path: Path
     line: int
-    overrides: Path | None = None
-    """The file of the gap with this id that it stands in for."""
+    root: Path | None = None
+    """The folder from which its file is named: pytest's root folder, or that of this package for one of ours."""
+    overrides: str | None = None
+    """The file of the gap with this id that it stands in for, as it is named."""
+
+    @property
+    def file(self) -> str:
+        """Its file as messages and reports name it: from ``root`` where it is below, which reads alike everywhere."""
+        if self.root is None or not self.path.is_relative_to(self.root):
+            return str(self.path)
+        return str(self.path.relative_to(self.root))
 
     @property
     def place(self) -> str:
-        """Where it is recorded, as an editor opens it."""
-        return f"{self.path}:{self.line}"
+        """Where it is recorded: file and line."""
+        return f"{self.file}:{self.line}"

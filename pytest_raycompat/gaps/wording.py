@@ -39,7 +39,7 @@ def what_to_write(gap: Gap, environment: Environment) -> str:
     """Say how to change the file of ``gap``, which is recorded for ``environment`` although it passed there."""
     narrowing = narrow(gap, environment)
     if narrowing is not None:
-        place = f"{gap.path}:{line_of_condition(gap, narrowing.package)}"
+        place = f"{gap.file}:{line_of_condition(gap, narrowing.package)}"
         now = f"now {narrowing.package} = {quoted(narrowing.before)}" if narrowing.before else "there is none now"
         lines = [f"write {narrowing.package} = {quoted(narrowing.after)} in {place} ({now}), or remove the file"]
     elif any((pair.ray, pair.vllm) == (environment.ray, environment.vllm) for pair in gap.verified):

@@ -33,8 +33,11 @@ class Host:
         return ["--python-version", self.python_version, "--python-platform", self.platform, "--only-binary", ":all:"]
 
 
-def find_uv() -> str:
+def find_uv(extra: str = "pack") -> str:
     """Find uv, also where it is installed beside this Python and that environment is not active.
+
+    Args:
+        extra: of this package, with which uv comes.
 
     Raises:
         ResolverError: there is none.
@@ -42,7 +45,7 @@ def find_uv() -> str:
     folders = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     found = shutil.which("uv", path=folders)
     if found is None:
-        raise ResolverError("uv is needed and was not found: pip install 'pytest-raycompat[pack]', or install uv")
+        raise ResolverError(f"uv is needed and was not found: pip install 'pytest-raycompat[{extra}]', or install uv")
     return found
 
 

@@ -43,9 +43,9 @@ def _record_of(gap: Gap, records: Sequence[TestRecord]) -> GapRecord:
     return GapRecord(
         id=gap.id,
         title=gap.title,
-        path=str(gap.path),
+        path=gap.file,
         line=gap.line,
-        overrides=str(gap.overrides) if gap.overrides is not None else None,
+        overrides=gap.overrides,
         intermittent=gap.intermittent,
         shown=sum(verdict in SHOWN for verdict in verdicts),
         passed=sum(verdict in PASSED for verdict in verdicts),
@@ -115,4 +115,4 @@ def overdue(gaps: Iterable[Gap], today: datetime.date) -> list[str]:
 
 def overridden(gaps: Iterable[Gap]) -> list[str]:
     """Name the gaps that stand in for ours."""
-    return [f"gap {gap.id} of {gap.path} overrides the built-in one" for gap in gaps if gap.overrides is not None]
+    return [f"gap {gap.id} of {gap.file} overrides the built-in one" for gap in gaps if gap.overrides is not None]

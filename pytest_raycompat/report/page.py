@@ -45,7 +45,7 @@ def render(reports: Sequence[Report]) -> str:
     rows = [_row(number, record, short[column]) for number, (column, record) in enumerate(tests)]
     red = sum(record.verdict in RED for record in records)
     heading = f"{red} of {len(records)} tests are red" if red else "Nothing is red"
-    return _page(
+    return write_page(
         "report.html",
         title=f"{heading}: {names[0] if len(names) == 1 else 'vLLM on Ray'}",
         heading=heading if records else "No tests",
@@ -85,7 +85,7 @@ def render(reports: Sequence[Report]) -> str:
 def render_comparison(comparison: Comparison) -> str:
     """Write a comparison as a page."""
     heading = headline(comparison)
-    return _page(
+    return write_page(
         "comparison.html",
         title=f"{heading}: {comparison.old} → {comparison.new}",
         heading=heading[:1].upper() + heading[1:],
@@ -104,7 +104,8 @@ def render_comparison(comparison: Comparison) -> str:
     )
 
 
-def _page(template: str, **context: Any) -> str:
+def write_page(template: str, **context: Any) -> str:
+    """Fill in a template of ours, with our style and script in it."""
     script = _load("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(

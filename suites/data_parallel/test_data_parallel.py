@@ -31,3 +31,9 @@ def test_same_texts_as_without_ray(ran: Any, run_flow: Any) -> None:
 def test_lets_go_of_everything(ran: Any) -> None:
     """Ray has actors and GPUs back soon after."""
     assert ran().evidence["released_after_s"] < 30
+
+
+@pytest.mark.ray_version("<2.43")
+def test_the_compiled_graph_executor(run_flow: Any) -> None:
+    """It refuses such an old Ray, and the client waits for it: the gap ``cgraph-version-guard-data-parallel``."""
+    run_flow("data_parallel", executor="ray-v1")

@@ -51,3 +51,9 @@ def test_a_running_job_can_be_stopped(submitted: Any) -> None:
     assert outputs["stopped"]["status"] == "STOPPED"
     assert outputs["stopped"]["seconds"] < 30
     assert outputs["deleted"] is True
+
+
+@pytest.mark.ray_version("<2.43")
+def test_the_compiled_graph_executor(run_flow: Any) -> None:
+    """It refuses such an old Ray in a job too: the gap ``cgraph-version-guard-elsewhere``."""
+    run_flow("jobs", executor="ray-v1")

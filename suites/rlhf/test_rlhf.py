@@ -116,3 +116,9 @@ class TestRlhf:
         for engine in slept:
             for awake_gb, asleep_gb in zip(engine["awake_gb"], engine["asleep_gb"], strict=True):
                 assert asleep_gb < awake_gb - 1
+
+
+@pytest.mark.ray_version("<2.43")
+def test_the_compiled_graph_executor(run_flow: Any) -> None:
+    """It refuses such an old Ray in an actor too: the gap ``cgraph-version-guard-elsewhere``."""
+    run_flow("rlhf", executor="ray-v1")

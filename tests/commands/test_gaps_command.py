@@ -19,7 +19,7 @@ from pytest_raycompat.cli import main
 from pytest_raycompat.gaps import BUILTIN_FOLDER, builtin_gaps, load_gap_file, mismatches
 from pytest_raycompat.gaps.drafts import generalised, toml_string
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, Verdict
-from pytest_raycompat.report.document import DeviceRecord, Report, write_report
+from pytest_raycompat.report.document import DeviceRecord, Report, ReportSet, read_reports, write_report
 from pytest_raycompat.report.document import TestRecord as Record
 
 OWN = """\
@@ -87,7 +87,7 @@ def test_gaps_of_ones_own_are_told_from_ours(tmp_path: Path, capsys: pytest.Capt
     assert main(["gaps", "list", f"--raycompat-gaps={tmp_path}", "--flow", "corp.flow", "--device", "cpu"]) == 0
     assert listed_ids(capsys.readouterr().out) == []
     assert main(["gaps", "explain", "cgraph-version-guard", f"--raycompat-gaps={tmp_path}"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"overrides    {BUILTIN_FOLDER / own.name}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"overrides    pytest_raycompat/gaps/data/{own.name}"
 
 
 def test_a_gap_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,6 +285,23 @@ def test_a_failure_that_no_gap_explains_is_drafted(tmp_path: Path, capsys: pytes
     assert mismatches(gap, Failure(outcome="error", phase="start", chain=(CAUSE,))) == ()
     other = msgspec.structs.replace(CAUSE, message=CAUSE.message.replace("3 of 8", "7 of 16").replace("/tmp", "/var"))
     assert mismatches(gap, Failure(outcome="error", phase="start", chain=(other,))) == ()
+
+
+def test_a_failure_in_several_environments_is_one_draft(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single = read_reports(write(tmp_path / "report.json", record("a"), record("b", parameters={"executor": "mp"})))[0]
+    environments = [
+        msgspec.structs.replace(single.environment, ray=ray, vllm=vllm)
+        for ray, vllm in (("2.49.2", "0.32.0"), ("2.43.0", "0.31.0"), ("2.44.1", "0.31.0"))
+    ]
+    reports = [msgspec.structs.replace(single, environment=environment) for environment in environments]
+    reports[0] = msgspec.structs.replace(reports[0], results=(record("a"), record("c", phase="inspect")))
+    write_report(tmp_path / "merged.json", ReportSet(reports=tuple(reports)))
+    assert main(["gaps", "propose", str(tmp_path / "merged.json")]) == 0
+    everywhere, once, without_ray = (tomllib.loads(text) for text in drafts_in(capsys.readouterr().out).values())
+    assert everywhere["when"] == {"ray": ">=2.43.0,<=2.49.2", "vllm": ">=0.31.0,<=0.32.0", "executor": "ray-v1"}
+    assert everywhere["verified"] == [{"ray": one.ray, "vllm": one.vllm} for one in environments]
+    assert (once["phase"], once["when"]["ray"]) == ("inspect", "==2.49.2")
+    assert without_ray["when"] == {"ray": ">=2.43.0,<=2.44.1", "vllm": "==0.31.0", "executor": "mp"}
 
 
 def test_drafts_of_one_kind_have_names_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -230,6 +230,68 @@ def chain_of(error: BaseException) -> list[tuple[str, str]]:
     return [(one["type"], one["message"]) for one in describe_chain(error)]
 
 
+class TaskError(Exception):
+    """As Ray's ``RayTaskError``: its text has the remote traceback, its ``cause`` what was raised there."""
+
+    def __init__(self, text: str, cause: BaseException) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+REMOTE = """\
+\x1b[36mray::Stage.submit()\x1b[39m (pid=9)
+  File "engine.py", line 538, in generate
+    prompt = vllm.inputs.data.Tokens(
+             ^^^^^^^^^^^^^^^^
+AttributeError: module 'vllm.inputs' has no attribute 'data'
+It said:
+  more: of it
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "map.py", line 3, in apply
+    call()
+corp.errors.Odd
+
+During handling of the above exception, another exception occurred:
+
+\x1b[36mray::Stage.submit()\x1b[39m (pid=9)
+  File "plan.py", line 481, in submit
+    raise RuntimeError("a row failed") from e
+RuntimeError: a row failed"""
+
+
+def test_what_a_remote_exception_was_caused_by_is_read_in_its_text() -> None:
+    """It is pickled without its ``__cause__``."""
+    error = TaskError(REMOTE, RuntimeError("a row failed"))
+    assert chain_of(error)[:3] == [
+        ("AttributeError", "module 'vllm.inputs' has no attribute 'data'\nIt said:\n  more: of it"),
+        ("corp.errors.Odd", ""),
+        ("RuntimeError", "a row failed"),
+    ]
+    assert len(chain_of(error)) == 4
+    assert [one["process"] for one in describe_chain(error)] == ["Ray worker"] * 3 + ["driver"]
+
+
+def test_why_an_actor_could_not_be_made_is_read_in_the_text() -> None:
+    error = RuntimeError("The actor died because of an error raised in its creation task, " + REMOTE)
+    error.__cause__ = LookupError()
+    assert [name for name, _ in chain_of(error)] == [
+        "AttributeError",
+        "corp.errors.Odd",
+        "RuntimeError",
+        "LookupError",
+        "RuntimeError",
+    ]
+
+
+def test_a_remote_exception_that_still_has_its_cause_is_not_told_twice() -> None:
+    cause = RuntimeError("a row failed")
+    cause.__cause__ = AttributeError("as it is")
+    assert [name for name, _ in chain_of(TaskError(REMOTE, cause))][:2] == ["AttributeError", "RuntimeError"]
+
+
 def test_a_cause_comes_first() -> None:
     error = RuntimeError("last")
     error.__cause__ = ValueError("first")

@@ -29,7 +29,7 @@ def test_an_entry_has_all_there_is_to_know(make_gap: MakeGap) -> None:
     )
     text = page([gap])
     assert "Of 1 gaps, 0 have been shown by a run, and 1 have not.\n" in text
-    assert "| [some-gap](#some-gap) | generate | `ray <2.43, device cuda` | no |\n" in text
+    assert "| [some-gap](#some-gap) | generate | `ray <2.43, device cuda` | no; it needs two GPUs |\n" in text
     assert text.endswith(
         """\
 ## some-gap

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_raycompat.gaps import BUILTIN_FOLDER
 from pytest_raycompat.report.document import TestRecord as Record
 from pytest_raycompat.report.document import read_report
 from tests.ray_fork import make_fork
@@ -63,7 +62,7 @@ def test_a_fork_that_has_lost_it_has_the_gap(run_on: Callable[..., Record]) -> N
 
 def test_a_pass_without_it_closes_the_gap_and_says_what_is_not_needed_any_more(run_on: Callable[..., Record]) -> None:
     record = run_on("2.36.0", WITHOUT, "pass")
-    path = BUILTIN_FOLDER / f"{ID}.toml"
+    path = f"pytest_raycompat/gaps/data/{ID}.toml"
     assert record.verdict == "gap-closed"
     lines = record.reason.splitlines()
     assert lines[0] == f"{ID} is recorded for Ray 2.36.0 with vLLM 0.32.0 in {path}:1, but it passed:"
@@ -78,7 +77,7 @@ def test_a_ray_that_cannot_be_asked_excuses_nothing_and_is_reported(
     run_on: Callable[..., Record], body: str, verdict: str
 ) -> None:
     record = run_on("2.37.0", "import a_package_that_is_missing", body)
-    path = BUILTIN_FOLDER / f"{ID}.toml"
+    path = f"pytest_raycompat/gaps/data/{ID}.toml"
     assert (record.verdict, record.gap) == (verdict, None)
     assert record.reason.splitlines()[-1] == (
         f"cannot tell whether {ID} applies ({path}:1): "

@@ -95,8 +95,8 @@ def test_another_failure_is_red_and_says_in_what_it_differs(
     result = run_marked(*plugin_arguments)
     result.assert_outcomes(failed=1)
     expected = [
-        "  gap-changed: corp-fork is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, "
-        f"but this is not it ({gap.name}:2):",
+        "  gap-changed: corp-fork is recorded for Ray 2.35.0+corp.3 with vLLM 0.32.0, but this is not it "
+        f"({gap.name}:2):",
         "             recorded                         found",
         "    outcome  error                            error",
         "    raises   LookupError                      LookupError",

@@ -1,0 +1,180 @@
+"""What the page of an atlas shows, whatever it is written in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_raycompat.atlas.entries import Entry, in_order
+from pytest_raycompat.atlas.predictions import Prediction, Predictions, Score, score, tally
+from pytest_raycompat.records import Verdict
+from pytest_raycompat.report.document import TestRecord
+from pytest_raycompat.report.terminal import ORDER, counts, group_of
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What became of one flow on one pair."""
+
+    verdict: Verdict | None
+    """None where it was not measured."""
+    tests: int = 0
+    gap: str = ""
+    prediction: Prediction | None = None
+    score: Score = "not scored"
+    about: str = ""
+    """When, on what and by which revision it was measured, or why it was not."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One flow with its parameters on every Ray of a table."""
+
+    name: str
+    parameters: str
+    cells: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All Rays with one vLLM on one device."""
+
+    title: str
+    rays: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Of each Ray, why nothing was measured on it; empty where something was."""
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """How one cell was measured."""
+
+    pair: str
+    device: str
+    state: str
+    verdicts: str
+    measured: str
+    machine: str
+    revision: str
+    arguments: str
+    resolved: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """What was not as it had been said."""
+
+    pair: str
+    flow: str
+    said: str
+    verdict: str
+    score: Score
+    why: str
+    explained: str
+
+
+@dataclass(frozen=True)
+class View:
+    """An atlas."""
+
+    tables: tuple[Table, ...]
+    facts: tuple[Fact, ...]
+    tally: tuple[tuple[str, int, int, int], ...]
+    surprises: tuple[Surprise, ...]
+
+
+def view(entries: Sequence[Entry], predictions: Predictions | None = None) -> View:
+    """Lay out an atlas."""
+    ordered = in_order(entries)
+    predictions = predictions or Predictions()
+    keys = dict.fromkeys((entry.cell.vllm, entry.cell.device) for entry in ordered)
+    tables = [_table([one for one in ordered if (one.cell.vllm, one.cell.device) == key], predictions) for key in keys]
+    scored = [
+        (table, ray, row, shown)
+        for table in tables
+        for row in table.rows
+        for ray, shown in zip(table.rays, row.cells, strict=True)
+        if shown.prediction is not None and shown.score != "not scored"
+    ]
+    return View(
+        tables=tuple(tables),
+        facts=tuple(fact(entry) for entry in ordered),
+        tally=tuple(tally((shown.prediction.said, shown.score) for _, _, _, shown in scored if shown.prediction)),
+        surprises=tuple(
+            Surprise(
+                pair=f"Ray {ray}, {table.title}",
+                flow=f"{row.name} {row.parameters}".strip(),
+                said=shown.prediction.said,
+                verdict=shown.verdict or "",
+                score=shown.score,
+                why=shown.prediction.why,
+                explained=predictions.explained(shown.prediction) or "not explained yet",
+            )
+            for table, ray, row, shown in scored
+            if shown.prediction is not None and shown.score != "hit"
+        ),
+    )
+
+
+def _table(entries: Sequence[Entry], predictions: Predictions) -> Table:
+    """Lay out what was measured with one vLLM: flows as rows, Rays as columns."""
+    rays = tuple(dict.fromkeys(entry.cell.ray for entry in entries))
+    found: dict[tuple[str, str], dict[str, list[tuple[Entry, TestRecord]]]] = {}
+    for entry in entries:
+        for record in entry.report.results if entry.report is not None else ():
+            found.setdefault(group_of(record), {}).setdefault(entry.cell.ray, []).append((entry, record))
+    rows = tuple(
+        Row(name, parameters, tuple(_shown(columns.get(ray, []), predictions) for ray in rays))
+        for (name, parameters), columns in sorted(found.items())
+    )
+    first = entries[0].cell
+    title = f"{'no vLLM' if first.vllm == 'none' else f'vLLM {first.vllm}'}, {first.device}"
+    return Table(title, rays, tuple(_why_nothing(entries, ray) for ray in rays), rows)
+
+
+def _why_nothing(entries: Sequence[Entry], ray: str) -> str:
+    cells = [entry.cell for entry in entries if entry.cell.ray == ray]
+    return "" if any(cell.state == "measured" for cell in cells) else cells[0].state
+
+
+def _shown(records: Sequence[tuple[Entry, TestRecord]], predictions: Predictions) -> Shown:
+    if not records:
+        return Shown(None)
+    entry, record = min(records, key=lambda one: ORDER.index(one[1].verdict))
+    prediction = predictions.of(entry.cell.ray, entry.cell.vllm, record)
+    return Shown(
+        verdict=record.verdict,
+        tests=len(records),
+        gap=record.gap or "",
+        prediction=prediction,
+        score=score(prediction, record.verdict),
+        about=_about(entry),
+    )
+
+
+def _about(entry: Entry) -> str:
+    found = fact(entry)
+    return f"measured {found.measured} on {found.machine}, revision {found.revision}"
+
+
+def fact(entry: Entry) -> Fact:
+    """Say how a cell was measured."""
+    cell = entry.cell
+    machine = f"{cell.machine.cpu}, {cell.machine.cpus} CPUs" if cell.machine is not None else "a machine not known"
+    if entry.report is not None and entry.report.device.names:
+        machine += f", {', '.join(entry.report.device.names)}"
+    return Fact(
+        pair=f"Ray {cell.ray}, {'no vLLM' if cell.vllm == 'none' else f'vLLM {cell.vllm}'}",
+        device=cell.device,
+        state=cell.state,
+        verdicts=counts(entry.report.results) if entry.report is not None else "",
+        measured=cell.measured,
+        machine=machine,
+        revision=(cell.git_revision or "not known")[:12],
+        arguments=shlex.join(cell.arguments),
+        resolved=cell.exclude_newer or cell.measured[:10],
+        reason=" ".join([*cell.notes, cell.reason]).strip(),
+    )

@@ -1,0 +1,1 @@
+"""Finds the release where a verdict changes."""

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pytest_raycompat.atlas.entries import AtlasError, Entry, read_entries, write_entries
+from pytest_raycompat.atlas.predictions import (
+    Explanation,
+    Prediction,
+    PredictionError,
+    Predictions,
+    Score,
+    read_predictions,
+    score,
+)
+from pytest_raycompat.atlas.rendering import markdown, page
+from pytest_raycompat.atlas.view import view
+from pytest_raycompat.cli import main
+from pytest_raycompat.matrix.cells import Cell, CellStore
+from pytest_raycompat.probe.findings import Finding, FlowResult, PairResult, Place
+from pytest_raycompat.probe.rendering import Cell as Probed
+from pytest_raycompat.probe.rendering import json_text
+from pytest_raycompat.records import ExceptionRecord, Verdict
+from pytest_raycompat.report import schema
+from pytest_raycompat.report.document import MachineRecord, write_report
+from tests.making import make_gap, make_record, make_report
+
+MACHINE = MachineRecord(cpu="AMD EPYC", cpus=2, memory_gb=24.0)
+
+
+FINDING = Finding(
+    status="breaks",
+    missing="ray.x",
+    subject="Ray 2.35.0",
+    package="ray",
+    exception="ImportError",
+    message="it is not there",
+    used=Place("vllm/a.py", 3),
+)
+FAILED = Probed("Ray 2.99.0", "vLLM 0.32.0", error="there is no ray 2.99.0")
+
+
+def generate(verdict: Verdict, executor: str, **fields: Any) -> Any:
+    defaults = {"flow": "generate", "parameters": {"executor": executor, "tensor_parallel_size": 2}}
+    return make_record(f"t::a[{executor}]", verdict, **(defaults | fields))
+
+
+@pytest.fixture
+def make_matrix(tmp_path: Path) -> Callable[..., Path]:
+    def make(name: str, ray: str, *records: Any, **fields: Any) -> Path:
+        folder = tmp_path / name
+        defaults: dict[str, Any] = {
+            "state": "measured",
+            "measured": "2026-11-22T12:00:00+01:00",
+            "machine": MACHINE,
+            "git_revision": "0123456789abcdef",
+            "arguments": ("suites",),
+        }
+        cell = Cell(name=f"ray-{ray}-vllm-0.32.0-cpu", ray=ray, vllm="0.32.0", device="cpu", **(defaults | fields))
+        store = CellStore(folder)
+        if records:
+            gap = make_gap(path="/home/me/pytest_raycompat/gaps/data/g.toml")
+            write_report(store.paths(cell.name)[0], make_report(*records, ray=ray, gaps=(gap,)))
+        store.finish(cell)
+        return folder
+
+    return make
+
+
+def test_cells_are_cut_to_what_a_repository_keeps(make_matrix: Callable[..., Path], tmp_path: Path) -> None:
+    exception = ExceptionRecord(type="ValueError", message="m", traceback="File /home/me")
+    record = generate(
+        "known-gap",
+        "ray-v1",
+        exception=exception,
+        logs=("/home/me/log",),
+        log_excerpt="/home/me",
+        reason="see https://example.org/a/b and ./a/b\nlogs: /home/me/logs",
+        reproduce="raycompat run --raycompat-python=/home/me/bin/python",
+    )
+    folder = make_matrix("m", "2.35.0", record, distributions=("ray @ file:///home/me/ray.whl", "torch==2.13.0"))
+    write_entries(read_entries([folder]), tmp_path / "atlas")
+    files = sorted((tmp_path / "atlas").rglob("*.json"))
+    assert [path.name for path in files] == ["cell.json", "report.json"]
+    assert not [path for path in files if "/home/me" in path.read_text()]
+    Draft202012Validator(json.loads(schema.PATH.read_text())).validate(json.loads(files[1].read_text()))
+    (entry,) = read_entries([tmp_path / "atlas"])
+    assert entry.report is not None
+    assert entry.report.results[0].reason == "see https://example.org/a/b and ./a/b\nlogs: …/logs"
+    assert entry.report.results[0].reproduce == "raycompat run --raycompat-python=…/python"
+    assert entry.cell.distributions == ("ray @ file", "torch==2.13.0")
+    write_entries([entry], tmp_path / "again")
+    assert [path.read_bytes() for path in sorted((tmp_path / "again").rglob("*.json"))] == [
+        path.read_bytes() for path in files
+    ]
+
+
+def test_the_newest_run_of_the_same_tests_counts(make_matrix: Callable[..., Path]) -> None:
+    old = make_matrix("old", "2.60.0", generate("failed", "ray-v2"), measured="2026-11-01T12:00:00+01:00")
+    new = make_matrix("new", "2.60.0", generate("passed", "ray-v2"))
+    part = make_matrix("part", "2.60.0", generate("passed", "ray-v1"), arguments=("suites", "-k", "v1"))
+    for folders in ([old, new, part], [part, new, old]):
+        entries = read_entries(folders)
+        assert len(entries) == 2
+        verdicts = {record.verdict for entry in entries if entry.report for record in entry.report.results}
+        assert verdicts == {"passed"}
+
+
+def test_a_folder_without_cells(tmp_path: Path) -> None:
+    with pytest.raises(AtlasError) as raised:
+        read_entries([tmp_path])
+    assert str(raised.value) == (
+        f"{tmp_path}: no cells here: name a folder that 'raycompat matrix' or 'atlas' has written"
+    )
+
+
+def test_a_damaged_cell(make_matrix: Callable[..., Path]) -> None:
+    folder = make_matrix("m", "2.35.0", generate("passed", "ray-v2"))
+    (report,) = folder.glob("cells/*/report.json")
+    report.write_text("{")
+    with pytest.raises(AtlasError, match=r"cell.json: not a cell, or its report cannot be read"):
+        read_entries([folder])
+
+
+def said(said: Any, executor: str | None = None, ray: str = "2.35.0", **fields: Any) -> Prediction:
+    parameters = {"executor": executor} if executor else {}
+    return Prediction(ray=ray, vllm="0.32.0", flow="generate", parameters=parameters, said=said, **fields)
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict", "expected"),
+    [
+        ("breaks", "known-gap", "hit"),
+        ("breaks", "failed", "hit"),
+        ("breaks", "passed", "false alarm"),
+        ("no obstacle found", "passed", "hit"),
+        ("guarded", "passed", "hit"),
+        ("no obstacle found", "failed", "miss"),
+        ("guarded", "crashed", "miss"),
+        ("unknown", "failed", "not scored"),
+        ("breaks", "unsupported", "not scored"),
+        ("breaks", "infra", "not scored"),
+    ],
+)
+def test_scores(word: Any, verdict: Verdict, expected: Score) -> None:
+    assert score(said(word), verdict) == expected
+    assert score(None, verdict) == "not scored"
+
+
+def test_a_flow_may_be_named_with_its_executor() -> None:
+    predictions = Predictions(
+        predictions=(Prediction(ray="2.35.0", vllm="0.32.0", flow="generate ray-v1", said="breaks"),)
+    )
+    found = [predictions.of("2.35.0", "0.32.0", generate("passed", executor)) for executor in ("ray-v1", "ray-v2")]
+    assert [one is not None for one in found] == [True, False]
+
+
+def test_what_names_the_parameters_wins() -> None:
+    predictions = Predictions(predictions=(said("no obstacle found"), said("breaks", "ray-v1")))
+    found = [predictions.of("2.35.0", "0.32.0", generate("passed", executor)) for executor in ("ray-v1", "ray-v2")]
+    assert [one.said for one in found if one] == ["breaks", "no obstacle found"]
+    assert predictions.of("2.60.0", "0.32.0", generate("passed", "ray-v1")) is None
+
+
+@pytest.fixture
+def entries(make_matrix: Callable[..., Path]) -> tuple[Entry, ...]:
+    make_matrix("m", "2.60.0", generate("passed", "ray-v1"), generate("passed", "ray-v2"))
+    make_matrix("m", "2.35.0", generate("known-gap", "ray-v1", gap="cgraph-version-guard"))
+    return read_entries([make_matrix("m", "2.1.0", state="unresolvable", reason="no <wheel> | for this Python")])
+
+
+PREDICTIONS = Predictions(
+    predictions=(
+        said("breaks", "ray-v1"),
+        said("breaks", "ray-v1", ray="2.60.0", why="no <name>"),
+    ),
+    explanations=(
+        Explanation(flow="generate", ray="<2.43", text="another pair"),
+        Explanation(flow="generate", ray=">=2.43", text="it is there since | 2.43"),
+    ),
+)
+
+
+def test_the_page_of_the_documentation(entries: tuple[Entry, ...]) -> None:
+    text = markdown(view(entries, PREDICTIONS))
+    assert "## vLLM 0.32.0, cpu\n\n| flow | Ray 2.60.0 | Ray 2.35.0 | Ray 2.1.0 |\n" in text
+    assert (
+        "| `generate ray-v1 TP=2` | ✅ passed<br>said: breaks | "
+        "🟡 known-gap `cgraph-version-guard`<br>said: breaks | · |\n"
+    ) in text
+    assert "| `generate ray-v2 TP=2` | ✅ passed | · | · |\n" in text
+    assert "| breaks | 1 | 0 | 1 |\n" in text
+    assert (
+        "| false alarm | Ray 2.60.0, vLLM 0.32.0, cpu | `generate ray-v1 TP=2` | breaks, passed | "
+        "`it is there since \\| 2.43` |"
+    ) in text
+    assert (
+        "| Ray 2.60.0, vLLM 0.32.0 | cpu | measured: 2 passed | 2026-11-22T12:00:00+01:00 | AMD EPYC, 2 CPUs | "
+        "`0123456789ab` | `suites` | 2026-11-22 |  |"
+    ) in text
+    assert "- Ray 2.1.0: unresolvable, see" in text
+    assert "`no <wheel> \\| for this Python` |" in text
+
+
+def test_without_predictions_nothing_is_said_of_them(entries: tuple[Entry, ...]) -> None:
+    assert "said" not in markdown(view(entries))
+
+
+def test_the_page_escapes_what_it_shows(entries: tuple[Entry, ...]) -> None:
+    text = page(view(entries, PREDICTIONS))
+    assert "no &lt;wheel&gt;" in text and "no <wheel>" not in text
+    assert "no &lt;name&gt;" in text and "no <name>" not in text
+    assert "measured 2026-11-22T12:00:00+01:00 on AMD EPYC, 2 CPUs, revision 0123456789ab" in text
+    assert "(false alarm)" in text
+
+
+def test_predictions_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "said.json"
+    with pytest.raises(PredictionError) as raised:
+        read_predictions([path])
+    assert str(raised.value) == f"--predictions: {path}: No such file or directory"
+    path.write_text('{"predictions": [{"ray": "1", "vllm": "2", "flow": "f", "said": "works"}]}')
+    with pytest.raises(PredictionError, match=r"not a file of predictions: Invalid enum value 'works'"):
+        read_predictions([path])
+
+
+def test_what_the_probe_writes(tmp_path: Path) -> None:
+    flows = (
+        FlowResult("generate ray-v1", "breaks", (FINDING,)),
+        FlowResult("jobs", "no obstacle found", ()),
+    )
+    pairs = [Probed("Ray 2.35.0", "vLLM 0.32.0", PairResult("Ray 2.35.0", "vLLM 0.32.0", flows)), FAILED]
+    path = tmp_path / "probe.json"
+    path.write_text(json_text(pairs, []))
+    explained = tmp_path / "explained.json"
+    explained.write_text('{"explanations": [{"flow": "jobs", "vllm": ">=0.30", "text": "a race"}]}')
+    found = read_predictions([path, explained])
+    assert found.predictions == (
+        Prediction(ray="2.35.0", vllm="0.32.0", flow="generate ray-v1", said="breaks", why="it is not there"),
+        Prediction(ray="2.35.0", vllm="0.32.0", flow="jobs", said="no obstacle found"),
+    )
+    assert [found.explained(one) for one in found.predictions] == ["", "a race"]
+
+
+def test_the_command(
+    make_matrix: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], entries: tuple[Entry, ...]
+) -> None:
+    output = tmp_path / "atlas"
+    assert main(["atlas", str(tmp_path / "m"), "-o", str(output)]) == 0
+    assert capsys.readouterr().err == f"atlas: 3 cells in {output}\n"
+    before = (output / "index.md").read_text()
+    assert main(["atlas", str(output), "-o", str(output)]) == 0
+    assert (output / "index.md").read_text() == before
+    assert (output / "index.html").read_text().startswith("<!doctype html>")
+    assert main(["atlas", str(tmp_path / "m"), "-o", str(output / "index.md")]) == 4
+    assert capsys.readouterr().err.endswith(
+        f"raycompat: -o: '{output}/index.md' is a file: write the path of a folder\n"
+    )
