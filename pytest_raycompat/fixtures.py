@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
-from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, is_rerun, session_of
+from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, REQUIREMENTS, is_rerun, session_of
 
 if TYPE_CHECKING:
+    from pytest_raycompat.cluster.spec import Shape
     from pytest_raycompat.flows.runs import Setting
     from pytest_raycompat.judgement import Judgement
 
@@ -28,6 +29,14 @@ class FlowFailed(Exception):
 
 class RunFlow(Protocol):
     """What the fixture ``run_flow`` is."""
+
+    @property
+    def gpus(self) -> int:
+        """How many GPUs a flow on Ray can have here, or stand-ins for them; asking starts nothing."""
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """What flows run on."""
 
     def __call__(
         self,
@@ -53,6 +62,21 @@ class RunFlow(Protocol):
             variables: environment variables of its process, beside those that every flow has.
             deadline_s: when it is ended, in seconds; by default as ``--raycompat-deadline`` says.
             parameters: become the flow's command line.
+        """
+
+    def repeat(
+        self,
+        times: int,
+        flow: str,
+        /,
+        *,
+        nodes: Sequence[int] | None = None,
+        deadline_s: float | None = None,
+        **parameters: Any,
+    ) -> list[Any]:
+        """Run a flow so many times anew, whatever is known of it, and return the results.
+
+        What the runs measured is put together in the report. Arguments are those of a call.
         """
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
@@ -82,10 +106,18 @@ class _RunFlow:
     """Runs flows for one test, and notes them for its verdict."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
+        from pytest_raycompat.markers import memory_asked_for
+
         self._session = session_of(request.config)
         self._stash = request.node.stash
         self._flows = request.node.stash.setdefault(FLOWS, [])
         self._retry = is_rerun(request.node)
+        self.device = self._session.device
+        self._memory_gb = memory_asked_for(request.node.stash.get(REQUIREMENTS, []))
+
+    @property
+    def gpus(self) -> int:
+        return self._session.clusters.gpus
 
     def __call__(
         self,
@@ -103,16 +135,39 @@ class _RunFlow:
         from pytest_raycompat.flows.runs import Setting
 
         shape = shape_of(nodes, late_nodes, namespaces=namespaces) if nodes is not None else None
+        self._leave_out(flow, parameters, shape)
+        setting = Setting(shape=shape, variables=variables or {}, deadline_s=deadline_s, memory_gb=self._memory_gb)
+        return self._run(flow, parameters, setting)
+
+    def repeat(
+        self,
+        times: int,
+        flow: str,
+        /,
+        *,
+        nodes: Sequence[int] | None = None,
+        deadline_s: float | None = None,
+        **parameters: Any,
+    ) -> list[Any]:
+        from pytest_raycompat.cluster.spec import shape_of
+        from pytest_raycompat.flows.runs import Setting
+
+        shape = shape_of(nodes) if nodes is not None else None
+        self._leave_out(flow, parameters, shape)
+        setting = Setting(shape=shape, deadline_s=deadline_s, memory_gb=self._memory_gb)
+        run = self._session.flows.run
+        again = [lambda: run(flow, parameters, setting, fresh=True)] * times
+        return [self._finish(one, is_control=False) for one in again]
+
+    def _leave_out(self, flow: str, parameters: Mapping[str, Any], shape: Shape | None) -> None:
         if self._session.settings.gaps_mode != "run":
             plan = self._session.flows.plan(flow, parameters, shape)
             leave_out(self._stash, self._session.judge.choose_flow(plan, self._stash.get(GAP_IDS, ())))
-        setting = Setting(shape=shape, variables=variables or {}, deadline_s=deadline_s)
-        return self._run(flow, parameters, setting)
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
         from pytest_raycompat.flows.runs import Setting
 
-        setting = Setting(deadline_s=deadline_s)
+        setting = Setting(deadline_s=deadline_s, memory_gb=self._memory_gb)
         run = self._session.flows.run_control
         return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=True)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 GIB = 1024**3
+OURS_VARIABLE = "RAYCOMPAT_VISIBLE_DEVICES"
+"""Has the mask of what is started, for an actor from which Ray hides all GPUs although its engine looks for them."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Holder:
 class Gpu:
     """One GPU, or one instance of a GPU that MIG has divided.
 
-    ``id`` is what ``CUDA_VISIBLE_DEVICES`` may say of it; ``memory_gb`` is its whole memory, in GiB; ``part_of`` has
-    the index and the UUID of the divided GPU.
+    ``id`` is what the caller's ``CUDA_VISIBLE_DEVICES`` says of it; ``memory_gb`` is its whole memory, in GiB;
+    ``part_of`` has the index and the UUID of the divided GPU; ``index`` is NVML's, which an instance has not.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Gpu:
     memory_gb: float
     uuid: str = ""
     part_of: tuple[str, str] | None = None
+    index: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def look_at(nvml: Any, handle: Any, index: str | None = None) -> Gpu:
     """Describe what a handle stands for; an instance has no index of its own, so its UUID stands for it."""
     uuid = as_text(nvml.nvmlDeviceGetUUID(handle))
     memory = nvml.nvmlDeviceGetMemoryInfo(handle).total / GIB
-    return Gpu(index or uuid, as_text(nvml.nvmlDeviceGetName(handle)), memory, uuid)
+    return Gpu(index or uuid, as_text(nvml.nvmlDeviceGetName(handle)), memory, uuid, index=index or "")
 
 
 def is_divided(nvml: Any, handle: Any) -> bool:
@@ -137,6 +140,16 @@ def visible_gpus(installed: tuple[Gpu, ...], environ: Mapping[str, str]) -> tupl
             break
         visible.append(replace(match, id=entry))
     return tuple(visible)
+
+
+def mask_of(gpus: Iterable[Gpu]) -> dict[str, str]:
+    """Return the variables that leave these GPUs, and no others, to what is started with them.
+
+    Whole GPUs are written as indices, whatever the caller wrote: vLLM up to 0.20 takes what Ray says of a rank's GPU
+    for a number (``int(x) for x in gpu_ids``, vllm/v1/executor/ray_executor_v2.py, 0.20.2), and Ray says what is here.
+    """
+    mask = ",".join(gpu.index or gpu.id for gpu in gpus)
+    return {"CUDA_VISIBLE_DEVICES": mask, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", OURS_VARIABLE: mask}
 
 
 def named_by(entry: str, installed: Iterable[Gpu]) -> Gpu | None:

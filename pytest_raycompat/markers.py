@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -180,6 +180,11 @@ def gap_id_from(mark: pytest.Mark) -> str:
     if not isinstance(value, str):
         raise MarkError(f"@pytest.mark.known_gap({value!r}): write the id of a gap as text")
     return value
+
+
+def memory_asked_for(requirements: Sequence[Requirement]) -> float:
+    """Return how much memory of each GPU a test wants free, in GiB; 0 where it does not say."""
+    return max((need.min_memory_gb or 0.0 for need in requirements if isinstance(need, Gpus)), default=0.0)
 
 
 def unmet_needs(requirements: list[Requirement], facts: Facts) -> str | None:

@@ -25,6 +25,7 @@ MARKERS = (
     "nodes(n): run only where the Ray cluster has n nodes",
     "known_gap(id): a failure that matches this recorded gap is expected; any other, and a pass, is not",
 )
+PERFORMANCE = "performance: measures how fast flows are; such tests of the suites run only where -m names this marker"
 MARKER_NAMES = frozenset(signature.partition("(")[0] for signature in MARKERS)
 CLUSTER_FIXTURES = frozenset({"ray_cluster", "make_ray_cluster", "run_flow"})
 
@@ -41,7 +42,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers; read the options where one was given, so that a bad one ends the run at once."""
-    for signature in MARKERS:
+    for signature in (*MARKERS, PERFORMANCE):
         config.addinivalue_line("markers", signature)
     config.pluginmanager.register(Recorder(config), "raycompat-recorder")
     if is_distributing(config):
@@ -136,6 +137,8 @@ def collector_of(config: pytest.Config) -> Collector:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose needs are not met, with one reason that names them all, or that gaps leave out."""
+    if SESSION in item.config.stash:
+        item.config.stash[SESSION].make_way()
     if not is_ours(item):
         return
     from pytest_raycompat.wiring import forget_attempt, skip_by_gaps, skip_unless_met

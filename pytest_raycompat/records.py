@@ -87,6 +87,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         return self.chain[0] if self.chain else None
 
 
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """Samples of something that a flow measured."""
+
+    unit: str
+    samples: tuple[float, ...]
+    better: Literal["lower", "higher"]
+    """Which values are better."""
+
+
 class FlowResult(msgspec.Struct, frozen=True, kw_only=True):
     """What one run of one flow gave."""
 
@@ -105,8 +114,8 @@ class FlowResult(msgspec.Struct, frozen=True, kw_only=True):
     """Proof of Ray: executor class, actors, nodes, GPUs held and released."""
     timings: dict[str, float] = {}
     """Seconds per phase, and ``total``."""
-    rates: dict[str, float] = {}
-    """How much of what it did a second, such as ``tokens``."""
+    measurements: dict[str, Measurement] = {}
+    """What it measured, by name."""
     failure: Failure | None = None
     control: FlowResult | None = None
     reproduce: str = ""

@@ -16,8 +16,10 @@ from pytest_raycompat.cluster.provider import ClusterProvider
 from pytest_raycompat.environment import cache_name, child_environment, describe_versions, examine, stage_package
 from pytest_raycompat.flows.runs import Display, FlowRuns
 from pytest_raycompat.gaps import Gap
+from pytest_raycompat.gpu_lease import GpuLeases, is_greedy
 from pytest_raycompat.gpus import Gpu, Use, installed_gpus, read_use, visible_gpus
 from pytest_raycompat.judge import Judge
+from pytest_raycompat.lease_files import lease_folder
 from pytest_raycompat.markers import Facts, plural
 from pytest_raycompat.models.tiny import write_tiny_model
 from pytest_raycompat.processes.children import Children
@@ -93,6 +95,28 @@ class Session:
         return "cuda" if self.visible_gpus and self.environment.vllm_build != "cpu" else "cpu"
 
     @cached_property
+    def leases(self) -> GpuLeases | None:
+        """The real GPUs that this run may use, and which of them it holds; None where flows run on the CPU.
+
+        Raises:
+            LeaseError: the folder of the locks cannot be used.
+        """
+        if self.device == "cpu":
+            return None
+        return GpuLeases(self.visible_gpus, lease_folder(), self.flows.show_waiting, greedy=is_greedy(os.environ))
+
+    def make_way(self) -> None:
+        """Between tests: give GPUs back that another process waits for."""
+        if "clusters" in self.__dict__:
+            self.clusters.make_way()
+        elif self.__dict__.get("leases") is not None and self.leases is not None and self.leases.wanted():
+            self.leases.release()
+
+    def give_up_clusters(self) -> str | None:
+        """End what is on the GPUs that this run holds; say why it cannot be, if so."""
+        return self.clusters.give_up() if "clusters" in self.__dict__ else None
+
+    @cached_property
     def folder(self) -> Path:
         """A folder of this run, removed at its end."""
         return self.children.new_folder("raycompat-run-")
@@ -143,7 +167,7 @@ class Session:
             environment=self.environment,
             python=self.settings.python,
             device=self.device,
-            gpus=self.visible_gpus if self.device == "cuda" else (),
+            leases=self.leases,
             variables=self.variables,
             token=self._token,
             log_folder=self.log_folder,
@@ -207,6 +231,8 @@ class Session:
         if "clusters" in self.__dict__:
             self.clusters.close()
         self.children.close()
+        if self.__dict__.get("leases") is not None and self.leases is not None:
+            self.leases.release()
         if self._shown is not None:
             self._shown.restore()
 

@@ -11,6 +11,7 @@ from pytest_raycompat import distribution
 from pytest_raycompat.cluster.protocol import ClusterError
 from pytest_raycompat.environment import EnvironmentProblem
 from pytest_raycompat.fixtures import leave_out
+from pytest_raycompat.lease import LeaseError
 from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
 from pytest_raycompat.report.document import ReportError
 from pytest_raycompat.session import Session
@@ -72,7 +73,7 @@ def check_cluster(config: pytest.Config, session: Session) -> None:
         if provider.spec.kind == "address":
             provider.get()
         session.show_token()
-    except ClusterError as error:
+    except (ClusterError, LeaseError) as error:
         raise pytest.UsageError(f"{option}: {error}") from None
 
 

@@ -75,8 +75,8 @@ def test_a_word_that_is_no_option() -> None:
         (
             ["run", "generat"],
             "'generat' is not a flow: "
-            "choose one of compiled_graph, data_parallel, generate, jobs, ray_data, ray_serve, rlhf, serve, "
-            "or name a module (pkg.module)",
+            "choose one of compiled_graph, data_parallel, generate, jobs, performance, ray_data, ray_serve, rlhf, "
+            "serve, or name a module (pkg.module)",
         ),
         (
             ["run", "generate", "--ray-cluster=locl"],

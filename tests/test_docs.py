@@ -212,6 +212,7 @@ REPORT: Mapping[str, type[msgspec.Struct]] = {
     "`cluster`": document.ClusterRecord,
     "`baseline`": document.BaselineRecord,
     "`results[]`": document.TestRecord,
+    "`measurements`": records.Measurement,
     "`attempts[]`": document.AttemptRecord,
     "`gaps[]`": document.GapRecord,
     "`workarounds`": document.WorkaroundRecord,

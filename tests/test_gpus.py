@@ -4,13 +4,12 @@ import dataclasses
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable
 
 import pytest
 
-from pytest_raycompat.gpus import GIB, Gpu, as_text, installed_gpus, name_of, read_use, visible_gpus
+from pytest_raycompat.gpus import GIB, Gpu, as_text, installed_gpus, mask_of, name_of, read_use, visible_gpus
+from tests.fake_nvml import Device, FakeNvml, Process
 
 A = Gpu("0", "NVIDIA H200", 139.8, "GPU-aaaa1111-0000")
 B = Gpu("1", "NVIDIA H200", 139.8, "GPU-aaaa2222-0000")
@@ -97,98 +96,6 @@ def test_text_of_older_and_newer_bindings() -> None:
     assert as_text(b"NVIDIA L4") == as_text("NVIDIA L4") == "NVIDIA L4"
 
 
-class NVMLError(Exception):
-    pass
-
-
-class NVMLError_NotFound(NVMLError):
-    pass
-
-
-@dataclass
-class Process:
-    pid: int
-    usedGpuMemory: int | None
-
-
-@dataclass
-class Device:
-    """A GPU or an instance, as NVML tells of it."""
-
-    uuid: str
-    name: str
-    total: int
-    used: int = 0
-    processes: tuple[Process, ...] = ()
-    parts: Sequence[Device | None] | None = None
-    lists_processes: bool = True
-
-
-class FakeNvml(ModuleType):
-    """NVML's bindings, for GPUs that a test makes up."""
-
-    NVMLError = NVMLError
-    NVMLError_NotFound = NVMLError_NotFound
-
-    def __init__(self, *devices: Device, driver: bool = True) -> None:
-        super().__init__("pynvml")
-        self.devices = devices
-        self.driver = driver
-        self.started = 0
-
-    def nvmlInit(self) -> None:
-        if not self.driver:
-            raise NVMLError
-        self.started += 1
-
-    def nvmlShutdown(self) -> None:
-        self.started -= 1
-
-    def nvmlDeviceGetCount(self) -> int:
-        return len(self.devices)
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> Device:
-        return self.devices[index]
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Device:
-        parts = [part for device in self.devices for part in device.parts or () if part]
-        for device in [*self.devices, *parts]:
-            if device.uuid == uuid:
-                return device
-        raise NVMLError_NotFound
-
-    def nvmlDeviceGetUUID(self, device: Device) -> bytes:
-        return device.uuid.encode()
-
-    def nvmlDeviceGetName(self, device: Device) -> str:
-        return device.name
-
-    def nvmlDeviceGetMemoryInfo(self, device: Device) -> SimpleNamespace:
-        return SimpleNamespace(total=device.total, used=device.used, free=device.total - device.used)
-
-    def nvmlDeviceGetMigMode(self, device: Device) -> tuple[int, int]:
-        if device.name == "NVIDIA L4":
-            raise NVMLError  # has no MIG
-        return (int(device.parts is not None), 0)
-
-    def nvmlDeviceGetMaxMigDeviceCount(self, device: Device) -> int:
-        return len(device.parts or ())
-
-    def nvmlDeviceGetMigDeviceHandleByIndex(self, device: Device, index: int) -> Device:
-        part = (device.parts or ())[index]
-        if part is None:
-            raise NVMLError_NotFound
-        return part
-
-    def nvmlDeviceGetComputeRunningProcesses(self, device: Device) -> tuple[Process, ...]:
-        if not device.lists_processes:
-            raise NVMLError
-        return device.processes
-
-    def nvmlDeviceGetGraphicsRunningProcesses(self, device: Device) -> tuple[Process, ...]:
-        return device.processes[:1]  # one process may use both
-
-
 L4 = Device("GPU-l4", "NVIDIA L4", 24 * GIB)
 H200 = Device("GPU-h200", "NVIDIA H200", 140 * GIB)
 PARTS = (Device("MIG-1", "NVIDIA H200 MIG 1g", 16 * GIB), None, Device("MIG-2", "NVIDIA H200 MIG 2g", 32 * GIB))
@@ -236,6 +143,19 @@ def test_a_mask_of_instances(mask: str, uuids: list[str], machine: Callable[...,
     visible = visible_gpus(installed_gpus(), {"CUDA_VISIBLE_DEVICES": mask})
     assert [gpu.uuid for gpu in visible] == uuids
     assert [gpu.id for gpu in visible] == mask.split(",")[: len(uuids)]
+
+
+@pytest.mark.parametrize(
+    ("mask", "written"),
+    [("2,0", "2,0"), ("GPU-h200,0", "2,0"), ("GPU-l", "0"), ("MIG-2,GPU-h", "MIG-2,2"), ("", "")],
+)
+def test_what_is_started_gets_indices(mask: str, written: str, machine: Callable[..., FakeNvml]) -> None:
+    machine(L4, DIVIDED, H200)
+    assert mask_of(visible_gpus(installed_gpus(), {"CUDA_VISIBLE_DEVICES": mask})) == {
+        "CUDA_VISIBLE_DEVICES": written,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "RAYCOMPAT_VISIBLE_DEVICES": written,
+    }
 
 
 def test_who_holds_a_gpu(machine: Callable[..., FakeNvml], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from pytest_raycompat.cluster.local import accepts
 from pytest_raycompat.cluster.observation import Observer, ObserverError
 from pytest_raycompat.cluster.protocol import ClusterError, Node
+from pytest_raycompat.gpus import Gpu
 from pytest_raycompat.processes.children import Children
 
 MISMATCH = re.compile(r"The cluster was started with:\s+Ray: (\S+)\s+Python: (\S+)")
@@ -27,6 +28,7 @@ class AttachedCluster:
     late = 0
     driver_command: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    real_gpus: tuple[Gpu, ...] = ()
 
     def __init__(
         self,

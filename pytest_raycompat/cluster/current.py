@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 
 class CurrentCluster:
-    """The run's cluster as a fixture may keep it: whichever it is by now, after a failed flow a fresh one."""
+    """The run's cluster as a fixture may keep it: whichever it is by now, after a failed flow a fresh one.
+
+    From now on it is kept, whoever waits for its GPUs: tests may be connected to it.
+    """
 
     def __init__(self, provider: ClusterProvider) -> None:
         self._provider = provider
         provider.get()
+        provider.handed_out = True
 
     @property
     def address(self) -> str:

@@ -15,6 +15,7 @@ from pytest_raycompat.cluster.authentication import variables_for
 from pytest_raycompat.cluster.network import Loopback, Namespaces, Network
 from pytest_raycompat.cluster.observation import ObservedNode, Observer, ObserverError
 from pytest_raycompat.cluster.protocol import ClusterError, Node, NodeShape
+from pytest_raycompat.gpus import Gpu, mask_of
 from pytest_raycompat.processes.children import Child, Children, describe_exit, free_port
 from pytest_raycompat.versions import satisfies
 
@@ -46,7 +47,7 @@ class LocalCluster:
         device: what stands behind the declared GPUs.
         environment: base environment of the Ray processes.
         token: file with the token that its processes and clients show, where that Ray has token authentication.
-        gpu_ids: the real GPUs, handed out to the nodes in order; empty without any.
+        real_gpus: the GPUs of this machine, handed out to the nodes in order; empty without any.
         log_folder: where logs go.
         limit_s: how long a start may take, in seconds.
 
@@ -70,7 +71,7 @@ class LocalCluster:
         device: Literal["cpu", "cuda"],
         environment: Mapping[str, str],
         token: Path,
-        gpu_ids: Sequence[str] = (),
+        real_gpus: Sequence[Gpu] = (),
         log_folder: Path,
         limit_s: float,
     ) -> None:
@@ -82,7 +83,8 @@ class LocalCluster:
         self._late = tuple(shape[len(shape) - late :])
         self._dashboard = dashboard
         self.device = device
-        self._gpu_ids = list(gpu_ids)
+        self.real_gpus = tuple(real_gpus)
+        self._unused = self.real_gpus
         self._log_folder = log_folder
         self._began = time.monotonic()
         self._limit_s = limit_s
@@ -102,6 +104,8 @@ class LocalCluster:
             **self._network.variables,
             **authentication,
         }
+        if device == "cuda":  # a driver and what it starts see no other GPUs than the nodes
+            self.environment |= mask_of(self.real_gpus)
         self.observer = Observer(
             children, python, self.environment, self._folder / "observer.log", on=self.driver_command
         )
@@ -190,8 +194,8 @@ class LocalCluster:
         environment = {key: value for key, value in self.environment.items() if key != "RAY_ADDRESS"}
         environment["VLLM_HOST_IP"] = address
         if self.device == "cuda":
-            taken, self._gpu_ids = self._gpu_ids[: shape.gpus], self._gpu_ids[shape.gpus :]
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+            taken, self._unused = self._unused[: shape.gpus], self._unused[shape.gpus :]
+            environment |= mask_of(taken)
         else:  # a user who hides all GPUs has stand-ins all the same, of which Ray finds too few in the mask
             environment.pop("CUDA_VISIBLE_DEVICES", None)
         with log.open("wb") as stream:

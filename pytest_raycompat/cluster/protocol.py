@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from pytest_raycompat.cluster.observation import Actor, Observer, ObserverError
+from pytest_raycompat.gpus import Gpu
 
 
 class ClusterError(Exception):
@@ -61,6 +62,10 @@ class RayCluster(Protocol):
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         """What its GPUs are: real, or CPUs that stand in for them."""
+
+    @property
+    def real_gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs of this machine on which it runs; none for stand-ins, and for a cluster of somebody else."""
 
     @property
     def observer(self) -> Observer:

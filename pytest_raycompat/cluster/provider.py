@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_raycompat.cluster.attached import AttachedCluster
-from pytest_raycompat.cluster.local import LocalCluster, accepts
+from pytest_raycompat.cluster.fitting import covers, covers_in_part
+from pytest_raycompat.cluster.local import LocalCluster
 from pytest_raycompat.cluster.network import lacking_namespaces
 from pytest_raycompat.cluster.protocol import ClusterError, NodeShape, RayCluster
-from pytest_raycompat.cluster.spec import ClusterSpec, Shape, parse_cluster_spec
+from pytest_raycompat.cluster.resolving import resolve, variables_of_attaching
+from pytest_raycompat.cluster.spec import ClusterSpec, Shape
 from pytest_raycompat.environment import describe_versions
+from pytest_raycompat.gpu_lease import Enough, GpuLeases
 from pytest_raycompat.gpus import Gpu
 from pytest_raycompat.markers import plural
 from pytest_raycompat.processes.children import Children
@@ -26,25 +29,6 @@ MOST_ALIVE = 2
 """How many clusters stay up for further flows; each costs about 0.5 GB."""
 
 
-def resolve(spec: ClusterSpec, environ: Mapping[str, str]) -> tuple[ClusterSpec, str | None]:
-    """Decide what ``auto`` means here; return it with a note on what was looked at, if anything."""
-    if spec.kind != "auto":
-        return spec, None
-    address = environ.get("RAY_ADDRESS")
-    if not address:
-        return ClusterSpec("local"), None
-    try:
-        found = parse_cluster_spec(address)
-    except ValueError as error:
-        return ClusterSpec("local"), f"RAY_ADDRESS is not used: {error}"
-    if found.kind != "address":
-        return ClusterSpec("local"), f"RAY_ADDRESS={address} is not an address"
-    host, _, port = address.rpartition(":")
-    if accepts(host.strip("[]"), int(port)):
-        return found, "from RAY_ADDRESS"
-    return ClusterSpec("local"), f"nothing listens at RAY_ADDRESS={address}"
-
-
 class ClusterProvider:
     """The run's cluster, and further ones for tests that break theirs.
 
@@ -54,7 +38,7 @@ class ClusterProvider:
         environment: the environment under test.
         python: its interpreter.
         device: what flows run on.
-        gpus: the real GPUs that may be used.
+        leases: the real GPUs that may be used, and those of them that this process holds; None on a CPU.
         variables: base environment of its processes.
         token: file with the token of this run's clusters. One for all: Ray keeps the first token that a process has
             shown (ray 2.60.0), and tests of the user's own connect to several clusters from the pytest process.
@@ -72,7 +56,7 @@ class ClusterProvider:
         environment: Environment,
         python: str,
         device: Literal["cpu", "cuda"],
-        gpus: Sequence[Gpu],
+        leases: GpuLeases | None,
         variables: Mapping[str, str],
         token: Path,
         log_folder: Path,
@@ -81,8 +65,8 @@ class ClusterProvider:
         self._children = children
         self._environment = environment
         self._python = python
-        self._device = device
-        self._gpus = tuple(gpus)
+        self.device = device
+        self._leases = leases
         self._variables = variables
         self._token = token
         self._log_folder = log_folder
@@ -91,11 +75,13 @@ class ClusterProvider:
         self._running: dict[Shape, LocalCluster] = {}  # the one used last is the last
         self._further: list[LocalCluster] = []
         self._notes: tuple[str, ...] = ()
+        self.handed_out = False
+        """Whether tests may be connected to the run's own cluster, and so keep it."""
 
     def _default_shape(self) -> Shape:
         shape = self.spec.shape
         if shape is None:
-            shape = Shape((len(self._gpus) if self._device == "cuda" else STAND_INS,))
+            shape = Shape((len(self._leases.gpus) if self._leases is not None else STAND_INS,))
         problem = self.lacking(shape)
         if problem is not None:
             raise ClusterError(problem)
@@ -103,9 +89,9 @@ class ClusterProvider:
 
     def lacking(self, shape: Shape) -> str | None:
         """Say what a local cluster of ``shape`` would need that is not here; None where it can be had."""
-        if self._device == "cuda" and sum(shape.gpus) > len(self._gpus):
+        if self._leases is not None and sum(shape.gpus) > len(self._leases.gpus):
             nodes, each = len(shape.gpus), "+".join(str(gpus) for gpus in shape.gpus)
-            return f"{plural(nodes, 'node')} with {each} GPUs were asked for, {len(self._gpus)} GPUs are here"
+            return f"{plural(nodes, 'node')} with {each} GPUs were asked for, {len(self._leases.gpus)} GPUs are here"
         return lacking_namespaces() if shape.namespaces else None
 
     def unsuited(self, shape: Shape) -> str | None:
@@ -118,16 +104,10 @@ class ClusterProvider:
             return self.lacking(shape)
         wanted = f"needs nodes with {'+'.join(str(gpus) for gpus in shape.gpus)} GPUs, the head first"
         if self.shape is not None:
-            return None if self.covers(self.shape, shape) else f"{wanted}, and --ray-cluster is {self.shape.written}"
+            return None if covers(self.shape, shape) else f"{wanted}, and --ray-cluster is {self.shape.written}"
         if shape.late or shape.namespaces or self.node_gpus != shape.gpus:
             return f"{wanted}, as {shape.written} has them; {self.describe()} has {self.node_gpus}"
         return None
-
-    @staticmethod
-    def covers(there: Shape, wanted: Shape) -> bool:
-        """Tell whether a cluster of one shape serves where the other is wanted."""
-        same = dataclasses.replace(there, dashboard=wanted.dashboard) == wanted
-        return same and there.dashboard >= wanted.dashboard
 
     @property
     def node_gpus(self) -> tuple[int, ...]:
@@ -158,19 +138,27 @@ class ClusterProvider:
         """Say what it is: ``local cluster of 1 node with 2 stand-in GPUs``."""
         if self.shape is None:
             return f"cluster at {self.spec.address}"
-        kind = "GPU" if self._device == "cuda" else "stand-in GPU"
+        kind = "GPU" if self.device == "cuda" else "stand-in GPU"
         gpus, nodes = self.shape.gpus, plural(len(self.shape.gpus), "node")
         if len(set(gpus)) > 1:
             return f"local cluster of {nodes} with {'+'.join(str(one) for one in gpus)} {kind}s"
         return f"local cluster of {nodes} with {plural(gpus[0], kind)}" + (" each" if len(gpus) > 1 else "")
 
-    def get(self, shape: Shape | None = None) -> RayCluster:
+    def get(self, shape: Shape | None = None, *, gpus: int = 0, enough: Enough = lambda use: True) -> RayCluster:
         """Return a running cluster: the run's own, or one of the ``shape`` that a flow needs.
 
-        It is started or reached on the first call, and again after a flow has cost it its trust.
+        It is started or reached on the first call, and again after a flow has cost it its trust, or after it was given
+        up for a process that waited for its GPUs.
+
+        Args:
+            shape: its nodes; by default those of the run's own cluster.
+            gpus: how many GPUs are needed of the run's own cluster, where these are real and the user has not said how
+                many it is to have; 0 for all. Then a smaller one will do, so that others have the rest.
+            enough: whether the memory that a GPU has free will do.
 
         Raises:
             ClusterError: it cannot be had; says why.
+            LeaseError: it has real GPUs, and other processes have them.
         """
         if self.shape is None:
             if self._attached is None:
@@ -178,18 +166,48 @@ class ClusterProvider:
                 self._notes = self._attached.notes
             return self._attached
         wanted = shape or self.shape
+        smallest = self._smallest(wanted, gpus)
         for there in self._running:
-            if self.covers(there, wanted):
+            if covers(there, wanted) or covers_in_part(there, wanted, smallest):
                 self._running[there] = self._running.pop(there)
                 return self._running[there]
+        held = self._hold(smallest, sum(wanted.gpus), enough)
+        if smallest < sum(wanted.gpus):
+            wanted = dataclasses.replace(wanted, gpus=(min(len(held), wanted.gpus[0]),))
         others = [there for there in self._running if there != self.shape]  # tests may be connected to the run's own
         for there in others[: max(0, len(self._running) + 1 - MOST_ALIVE)]:
             self._running.pop(there).close()
         nodes = [NodeShape(gpus=gpus) for gpus in wanted.gpus]
-        cluster = self.start(nodes, late=wanted.late, namespaces=wanted.namespaces, dashboard=wanted.dashboard)
+        cluster = self.start(nodes, held, late=wanted.late, namespaces=wanted.namespaces, dashboard=wanted.dashboard)
         self._running[wanted] = cluster
         self._notes = cluster.notes
         return cluster
+
+    def _smallest(self, wanted: Shape, gpus: int) -> int:
+        """How many GPUs a cluster where ``wanted`` is asked for must have at least."""
+        assert self.shape is not None
+        free_size = self._leases is not None and self.spec.shape is None and not wanted.late and not wanted.namespaces
+        own = free_size and wanted.gpus == self.shape.gpus
+        return min(gpus, wanted.gpus[0]) if own and gpus else sum(wanted.gpus)
+
+    def _hold(self, count: int, most: int, enough: Enough = lambda use: True) -> tuple[Gpu, ...]:
+        """Hold the GPUs for a cluster that is to start; all clusters of this process are on the same ones, in turns."""
+        if self._leases is None or not most:
+            return ()
+        return self._leases.hold(count, most=most, enough=enough, give_up=self.give_up)
+
+    def give_up(self) -> str | None:
+        """End the clusters that no test is connected to; say why some GPUs are in use all the same, if they are."""
+        if self.handed_out or self._further:
+            return "a test uses a cluster on them"
+        while self._running:
+            self._running.popitem()[1].close()
+        return None
+
+    def make_way(self) -> None:
+        """Between tests: where another process waits for GPUs that this one holds, give them back."""
+        if self._leases is not None and self._leases.wanted() and self.give_up() is None:
+            self._leases.release()
 
     def completed(self, cluster: RayCluster) -> None:
         """Note that the late nodes of a cluster have joined: from now on it has another shape."""
@@ -215,9 +233,9 @@ class ClusterProvider:
         Raises:
             ClusterError: it did not start.
         """
-        cluster = self.start(shape)
-        self._further.append(cluster)
-        return cluster
+        count = sum(node.gpus for node in shape)
+        self._further.append(self.start(shape, self._hold(count, count)))
+        return self._further[-1]
 
     def release(self, cluster: LocalCluster) -> None:
         """End a cluster that :meth:`make` started."""
@@ -225,9 +243,17 @@ class ClusterProvider:
         cluster.close()
 
     def start(
-        self, shape: Sequence[NodeShape], *, late: int = 0, namespaces: bool = False, dashboard: bool = False
+        self,
+        shape: Sequence[NodeShape],
+        held: Sequence[Gpu] = (),
+        *,
+        late: int = 0,
+        namespaces: bool = False,
+        dashboard: bool = False,
     ) -> LocalCluster:
         """Start a local cluster, which the caller closes; the last ``late`` nodes are left to its ``join``.
+
+        Of the GPUs that are ``held`` it has as many as its nodes declare.
 
         Raises:
             ClusterError: it did not start.
@@ -242,24 +268,23 @@ class ClusterProvider:
             late=late,
             namespaces=namespaces,
             dashboard=dashboard,
-            device=self._device,
+            device=self.device,
             environment=self._variables,
             token=self._token,
-            gpu_ids=[gpu.id for gpu in self._gpus],
+            real_gpus=held[: sum(node.gpus for node in shape)],
             log_folder=self._log_folder,
             limit_s=START_LIMIT_S,
         )
 
     def _attach(self) -> AttachedCluster:
         assert self.spec.address is not None
-        theirs = {key: value for key, value in os.environ.items() if key.startswith("RAY_") or key == "VLLM_HOST_IP"}
         return AttachedCluster(
             self._children,
             address=self.spec.address,
             python=self._python,
             versions=describe_versions(self._environment),
-            device=self._device,
-            environment={**self._variables, **theirs},
+            device=self.device,
+            environment={**self._variables, **variables_of_attaching(os.environ)},
             log_folder=self._log_folder,
             limit_s=START_LIMIT_S,
         )

@@ -36,6 +36,13 @@ def add(commands: Any) -> None:
         help="the host's processor and glibc, as uv writes them; default: x86_64-manylinux_2_35",
     )
     pack.add_argument("--exclude-newer", metavar="DAY", help="take what the host lacks as it was on this day")
+    pack.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="REQUIREMENT",
+        help="take this, whatever the others ask of that distribution; may be given more than once",
+    )
     pack.add_argument("--part-mib", type=int, default=60, metavar="N", help="size of a part in MiB; default: 60")
     for option, text in (("drop", "leave this out too"), ("keep", "do not leave this out")):
         pack.add_argument(
@@ -87,6 +94,7 @@ def read_job(arguments: argparse.Namespace) -> Job:
         on_host=read_installed(arguments.have) if arguments.have else {},
         below=read_manifest(arguments.overlay).installed() if arguments.overlay else {},
         exclude_newer=arguments.exclude_newer,
+        overrides=tuple(read_requirement(word) for word in arguments.override),
     )
 
 

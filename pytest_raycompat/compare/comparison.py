@@ -8,7 +8,7 @@ import msgspec
 
 from pytest_raycompat.compare.change import ORDER, change_of, is_worse
 from pytest_raycompat.compare.environments import Difference, Pair, differences, label, pair_up
-from pytest_raycompat.compare.timing import TimingChange, timing_changes
+from pytest_raycompat.compare.measuring import MeasurementChange, measurement_changes
 from pytest_raycompat.nodeids import name_of, sharing
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import Change, Report, TestRecord
@@ -69,8 +69,14 @@ class EnvironmentComparison(msgspec.Struct, frozen=True, kw_only=True):
     new_finished: bool = True
     differences: tuple[Difference, ...] = ()
     entries: tuple[Entry, ...] = ()
-    timings: tuple[TimingChange, ...] = ()
-    timings_compared: bool = True
+    measurements: tuple[MeasurementChange, ...] = ()
+    """What changed of what flows measured, and of how long their phases took."""
+    measurements_compared: bool = True
+
+    @property
+    def measured_worse(self) -> int:
+        """How many of the measurements fail the comparison."""
+        return sum(one.worse for one in self.measurements)
 
     @property
     def name(self) -> str:
@@ -118,8 +124,7 @@ def compare(
         old=names[0],
         new=names[1],
         environments=environments,
-        worse=any(entry.worse for entry in entries)
-        or any(change.worse for environment in environments for change in environment.timings),
+        worse=any(entry.worse for entry in entries) or any(environment.measured_worse for environment in environments),
         counts=count(entries),
     )
 
@@ -127,7 +132,7 @@ def compare(
 def compare_pair(pair: Pair, *, vanished_is_worse: bool = False) -> EnvironmentComparison:
     """Compare one environment before and now."""
     old, new = pair.old, pair.new
-    timings = compare_timings(old, new) if old is not None and new is not None else None
+    measured = compare_measurements(old, new) if old is not None and new is not None else None
     return EnvironmentComparison(
         old=label(old) if old is not None else None,
         new=label(new) if new is not None else None,
@@ -139,16 +144,16 @@ def compare_pair(pair: Pair, *, vanished_is_worse: bool = False) -> EnvironmentC
             new.results if new is not None else (),
             vanished_is_worse=vanished_is_worse,
         ),
-        timings=timings or (),
-        timings_compared=timings is not None,
+        measurements=measured or (),
+        measurements_compared=measured is not None,
     )
 
 
-def compare_timings(old: Report, new: Report) -> tuple[TimingChange, ...] | None:
+def compare_measurements(old: Report, new: Report) -> tuple[MeasurementChange, ...] | None:
     """Say what takes longer or does less; None where the machines differ, so that it cannot be compared."""
     if any(one.effect == "machine" for one in differences(old, new)):
         return None
-    return timing_changes(old, new)
+    return measurement_changes(old, new)
 
 
 def compare_results(

@@ -1,8 +1,8 @@
 """Which environments may be compared, and in what they differ.
 
 Rules (docs/reference/verdicts.md): another device kind or mode of known gaps is never compared. Other versions are
-compared and named: they are what may have made the difference. On another machine, timings are not compared. Paths,
-revisions and the version of this project may differ unsaid.
+compared and named: they are what may have made the difference. On another machine, timings and measurements are not
+compared. Paths, revisions and the version of this project may differ unsaid.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import msgspec
 
 from pytest_raycompat.compare.change import NOT_RUN
 from pytest_raycompat.compare.environments import identity, label
+from pytest_raycompat.compare.measuring import pool
+from pytest_raycompat.records import Measurement
 from pytest_raycompat.report.document import Report, ReportError, ReportSet, TestRecord, read_reports
 from pytest_raycompat.report.gaps import merged_gaps
 
@@ -133,9 +135,13 @@ def _merge_records(held: TestRecord, other: TestRecord) -> TestRecord:
         held,
         attempts=(*held.attempts, *other.attempts),
         flaky=held.flaky or other.flaky,
+        measurements=_pool(held.measurements, other.measurements),
         samples=_together(held.samples or (held.timings,), other.samples or (other.timings,)),
-        rate_samples=_together(held.rate_samples or (held.rates,), other.rate_samples or (other.rates,)),
     )
+
+
+def _pool(held: dict[str, Measurement], other: dict[str, Measurement]) -> dict[str, Measurement]:
+    return {**held, **{name: pool(held.get(name), measured) for name, measured in other.items()}}
 
 
 def _together(*sides: Iterable[dict[str, float]]) -> tuple[dict[str, float], ...]:

@@ -15,14 +15,15 @@ from pytest_raycompat.compare.comparison import (
     describe_counts,
     groups_of,
 )
+from pytest_raycompat.markers import plural
 from pytest_raycompat.report.github import Annotation
 from pytest_raycompat.report.markdown import LIMIT, block, cell, code, fit, table
 
-MOST_TIMINGS = 20
+MOST_MEASUREMENTS = 20
 CHUNK = 50
 """Rows of a table that are left out together where there is no room."""
 SIGNS = {"regressed": "❌", "gap-closed": "🔔", "fixed": "✅", "new": "🆕", "vanished": "👻", "still-failing": "🟡"}
-EXPLANATIONS = {"tested": "may be the cause", "machine": "so timings are not compared", "named": ""}
+EXPLANATIONS = {"tested": "may be the cause", "machine": "so timings and measurements are not compared", "named": ""}
 
 
 def json_text(comparison: Comparison) -> str:
@@ -43,8 +44,8 @@ def told(entries: Iterable[Entry]) -> list[Entry]:
 def headline(comparison: Comparison) -> str:
     """Say in a line how it came out."""
     worse = sum(entry.worse for environment in comparison.environments for entry in environment.entries)
-    slower = sum(change.worse for environment in comparison.environments for change in environment.timings)
-    parts = [f"{worse} worse" if worse else "", f"{slower} slower" if slower else ""]
+    measured = sum(environment.measured_worse for environment in comparison.environments)
+    parts = [f"{worse} worse" if worse else "", f"{plural(measured, 'measurement')} worse" if measured else ""]
     return ", ".join(filter(None, parts)) or "nothing is worse"
 
 
@@ -56,9 +57,8 @@ def text(comparison: Comparison) -> str:
         lines += [f"  note: {note}" for note in notes(environment)]
         for group in groups_of(told(environment.entries)):
             lines += _text_of(group)
-        for change in environment.timings:
-            how = "slower" if change.slower else "faster"
-            lines.append(f"  {'! ' if change.worse else '  '}{how:<13}  {change}")
+        for change in environment.measurements:
+            lines.append(f"  {'! ' if change.worse else '  '}{change.how:<13}  {change}")
     return "\n".join(lines) + "\n"
 
 
@@ -100,7 +100,7 @@ def markdown(comparison: Comparison, limit: int = LIMIT) -> str:
         counts = describe_counts(count(environment.entries))
         blocks.append(f"#### {code(environment.name)}\n\n{counts}{chr(10) if said else ''}{said}")
         blocks += _tables(groups_of(told(environment.entries)))
-        blocks += _timings(environment)
+        blocks += _measurements(environment)
     for environment in comparison.environments:
         blocks += [_detail(entries) for entries in _grouped(environment.entries)]
     return fit(blocks, limit)
@@ -125,13 +125,12 @@ def _tables(groups: Sequence[Group]) -> list[str]:
     return ["\n".join(table(head, rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]
 
 
-def _timings(environment: EnvironmentComparison) -> list[str]:
-    if not environment.timings:
+def _measurements(environment: EnvironmentComparison) -> list[str]:
+    lines = [f"- {f'**{one.how}** ' if one.worse else ''}{code(str(one))}" for one in environment.measurements]
+    if not lines:
         return []
-    shown = environment.timings[:MOST_TIMINGS]
-    left = len(environment.timings) - len(shown)
-    lines = [f"- {'**slower** ' if one.worse else ''}{code(str(one))}" for one in shown]
-    return ["Timings:\n\n" + "\n".join([*lines, *([f"- and {left} more"] if left else [])])]
+    shown, left = lines[:MOST_MEASUREMENTS], len(lines) - MOST_MEASUREMENTS
+    return ["Timings and measurements:\n\n" + "\n".join([*shown, *([f"- and {left} more"] if left > 0 else [])])]
 
 
 def _grouped(entries: Iterable[Entry]) -> list[list[Entry]]:

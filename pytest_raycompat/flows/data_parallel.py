@@ -52,7 +52,7 @@ async def generate(reporter: Reporter, arguments: argparse.Namespace) -> None:
         answers = asyncio.gather(*(answer(number, prompt) for number, prompt in enumerate(PROMPTS)))
         began = time.monotonic()
         outputs = await asyncio.wait_for(answers, GENERATE_LIMIT_S)
-        reporter.rate("tokens", sum(len(output.outputs[0].token_ids) for output in outputs), time.monotonic() - began)
+        reporter.throughput(sum(len(output.outputs[0].token_ids) for output in outputs), time.monotonic() - began)
         reporter.output("prompts", list(PROMPTS))
         reporter.output("completions", [describe_completion(output) for output in outputs])
 

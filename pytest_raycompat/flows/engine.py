@@ -33,12 +33,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hold", action="store_true", help="wait for a line on standard input before shutting down")
 
 
+def add_gpu_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of an engine that matter on GPUs."""
+    parser.add_argument("--graphs", action="store_true", help="compile, and use CUDA graphs; without, run eagerly")
+    parser.add_argument("--gpu-memory-utilization", type=float, help="share of a GPU to take; by default vLLM's own")
+
+
 def parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what tells one run of the flow from another."""
+    graphs = {"graphs": True} if getattr(arguments, "graphs", False) else {}
     return {
         "executor": arguments.executor,
         "tensor_parallel_size": arguments.tensor_parallel_size,
         "pipeline_parallel_size": arguments.pipeline_parallel_size,
+        **graphs,
     }
 
 
@@ -81,7 +89,7 @@ def variables_for_actors() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name in names or (name.startswith("VLLM_") and name not in others)
+        if name in names or (name.startswith(("VLLM_", "NCCL_")) and name not in others)
     }
 
 
@@ -98,7 +106,7 @@ def thread_binding(cores: list[int], ranks: int) -> str:
 
 def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of ``vllm.LLM``."""
-    return {
+    settings = {
         "model": arguments.model,
         "dtype": arguments.dtype,
         "max_model_len": arguments.max_model_len,
@@ -106,10 +114,12 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "pipeline_parallel_size": arguments.pipeline_parallel_size,
         "distributed_executor_backend": "ray" if arguments.executor.startswith("ray") else arguments.executor,
         "disable_custom_all_reduce": arguments.disable_custom_all_reduce,
-        "enforce_eager": True,
+        "enforce_eager": not getattr(arguments, "graphs", False),
         "seed": 0,
         "worker_extension_cls": "pytest_raycompat.flows.worker_evidence.WorkerEvidence",
     }
+    utilization = getattr(arguments, "gpu_memory_utilization", None)
+    return settings if utilization is None else {**settings, "gpu_memory_utilization": utilization}
 
 
 def data_parallel_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -128,19 +138,23 @@ def evidence_of(llm: Any) -> dict[str, Any]:
     """Ask an engine where it runs: ``workers``, ``executor_class`` and ``platform``."""
     return {
         "workers": sorted(llm.collective_rpc("raycompat_evidence"), key=lambda worker: worker["rank"]),
-        "executor_class": executor_name(llm.llm_engine.vllm_config),
+        "executor_class": executor_name(llm.llm_engine),
         "platform": platform_name(),
         "variables": own_variables(),
     }
 
 
-def executor_name(config: Any) -> str:
-    """Name the executor that an engine's configuration leads to."""
-    try:
-        from vllm.v1.executor.abstract import Executor
-    except ImportError:  # before the V1 engine there was no such choice to ask for
-        return str(config.parallel_config.distributed_executor_backend)
-    return qualified_name(Executor.get_class(config))
+def executor_name(llm_engine: Any) -> str:
+    """Name the executor of an engine, or where that is in another process the one that its configuration leads to.
+
+    vLLM's V0 engine (``VLLM_USE_V1=0``, up to 0.10) has its executor here, and so has V1 without a process of its own.
+    """
+    executor = getattr(llm_engine, "model_executor", None)
+    if executor is not None:
+        return qualified_name(type(executor))
+    from vllm.v1.executor.abstract import Executor
+
+    return qualified_name(Executor.get_class(llm_engine.vllm_config))
 
 
 def platform_name() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -42,11 +42,13 @@ class Evidence(Event, frozen=True):
     value: Any
 
 
-class Rate(Event, frozen=True):
-    """How much of something it did a second, such as tokens."""
+class Measured(Event, frozen=True, tag="measurement"):
+    """Samples of something that it measured."""
 
     name: str
-    per_second: float
+    unit: str
+    samples: tuple[float, ...]
+    better: Literal["lower", "higher"]
 
 
 class Hold(Event, frozen=True):
@@ -72,7 +74,7 @@ class Done(Event, frozen=True):
     """It did all it had to do."""
 
 
-AnyEvent = Start | Phase | Output | Evidence | Rate | Hold | Raised | Done
+AnyEvent = Start | Phase | Output | Evidence | Measured | Hold | Raised | Done
 
 _decoder = msgspec.json.Decoder(AnyEvent)
 

@@ -39,6 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m pytest_raycompat.flows.generate", description=__doc__.split("\n")[0]
     )
     engine.add_arguments(parser)
+    engine.add_gpu_arguments(parser)
     parser.add_argument("--max-tokens", type=int, default=16, help="tokens to generate for each prompt")
     return parser.parse_args(arguments)
 
@@ -57,7 +58,7 @@ def generate(reporter: Reporter, arguments: argparse.Namespace) -> None:
     reporter.output("prompts", list(PROMPTS))
     began = time.monotonic()
     outputs = llm.generate(list(PROMPTS), greedy)
-    reporter.rate("tokens", sum(len(output.outputs[0].token_ids) for output in outputs), time.monotonic() - began)
+    reporter.throughput(sum(len(output.outputs[0].token_ids) for output in outputs), time.monotonic() - began)
     reporter.output("completions", [describe_completion(output) for output in outputs])
 
     sampled = SamplingParams(temperature=0.8, top_p=0.95)

@@ -131,8 +131,8 @@ def submit_generate(reporter: Reporter, client: Any, arguments: argparse.Namespa
                 reporter.phase(event["name"])
             elif kind in ("output", "evidence"):
                 getattr(reporter, kind)(event["name"], event["value"])
-            elif kind == "rate":
-                reporter.rate(event["name"], event["per_second"], 1.0)
+            elif kind == "measurement":
+                reporter.measurement(event["name"], event["unit"], event["samples"], better=event["better"])
             elif kind == "exception":
                 chain = event["chain"]
             elif kind == "hold":

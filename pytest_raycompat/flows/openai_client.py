@@ -53,7 +53,7 @@ def ask(reporter: Reporter, address: str, max_tokens: int) -> None:
     many = [PROMPTS[number % len(PROMPTS)] for number in range(AT_ONCE)]
     began = time.monotonic()
     answers = at_once(complete, many)
-    reporter.rate("tokens", AT_ONCE * max_tokens, time.monotonic() - began)  # each as long as it may be: ignore_eos
+    reporter.throughput(AT_ONCE * max_tokens, time.monotonic() - began)  # each as long as it may be: ignore_eos
     reporter.output("at_once", [answer["text"] for answer in answers])
 
 

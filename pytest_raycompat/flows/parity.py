@@ -10,6 +10,15 @@ LOGPROB_TOLERANCE: Mapping[str, float] = {"cpu": 1e-3, "cuda": 2e-2}
 2 H200 with vLLM 0.20.2 the tokens were equal, and log-probabilities differed by more than 1e-3."""
 
 
+def common_start(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Cut two completions of one prompt after the first token in which they differ: what follows is another text."""
+    pairs = zip(ours["token_ids"], theirs["token_ids"], strict=True)
+    differs = next((place for place, (one, other) in enumerate(pairs) if one != other), len(ours["token_ids"]))
+    cut = {name: slice(0, differs + 1) for name in ("token_ids", "logprobs")}
+    short, other = ({**one, **{name: one[name][part] for name, part in cut.items()}} for one in (ours, theirs))
+    return short, other
+
+
 def largest_difference(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]) -> float:
     """Return by how much the log-probability of a candidate that both name differs at most; the chosen ones are.
 

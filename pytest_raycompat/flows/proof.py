@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 EXECUTOR_CLASSES: Mapping[str, tuple[str, ...]] = {
@@ -60,11 +60,12 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
     answered = sorted(worker["rank"] for worker in workers)
     if answered != wanted:
         missing.append(f"ranks {answered} answered, not {wanted}")
-    if len({worker["actor_id"] for worker in workers}) < len(workers):
+    named = [worker["actor_id"] for worker in workers if worker["actor_id"] is not None]
+    if len(set(named)) < len(named):
         missing.append("ranks share an actor")
     actors = {actor["actor_id"]: actor for actor in evidence.get("actors", [])}
     for worker in workers:
-        actor = actors.get(worker["actor_id"])
+        actor = actors.get(worker["actor_id"]) or place_holder(worker, workers, evidence)
         if actor is None:
             missing.append(f"rank {worker['rank']} (pid {worker['pid']}) is not a live actor of this engine in Ray")
         elif executor in WORKER_CLASSES and actor["class_name"] not in WORKER_CLASSES[executor]:
@@ -72,6 +73,26 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
         elif actor["node_id"] not in evidence.get("nodes", ()):
             missing.append(f"rank {worker['rank']} is on node {actor['node_id']}, which is not one of the cluster's")
     return (*missing, *missing_gpus(parameters, evidence))
+
+
+def place_holder(
+    worker: Mapping[str, Any], workers: Sequence[Mapping[str, Any]], evidence: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """Find the actor that holds a GPU for a rank in the driver's own process; None where there is none.
+
+    vLLM's V0 engine runs one rank there, and keeps an idle actor of the worker's class so that Ray counts its GPU
+    (``driver_dummy_worker``, vllm/executor/ray_distributed_executor.py, 0.10.0).
+    """
+    if worker["actor_id"] is not None:
+        return None
+    taken = {other["actor_id"] for other in workers}
+    classes = {name for names in WORKER_CLASSES.values() for name in names}
+    idle: list[Mapping[str, Any]] = [
+        actor
+        for actor in evidence.get("actors", [])
+        if actor["class_name"] in classes and actor["actor_id"] not in taken
+    ]
+    return next((actor for actor in idle if actor.get("driver_pid") == worker["pid"]), None)
 
 
 def missing_actors(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[str, ...]:

@@ -51,6 +51,11 @@ FLOWS: Mapping[str, Flow] = {
             ("import", "start", "generate", "inspect", "shutdown"),
         ),
         Flow(
+            "performance",
+            "pytest_raycompat.flows.performance",
+            ("import", "start", "warm", "single", "batch", "idle", "inspect", "shutdown"),
+        ),
+        Flow(
             "serve",
             "pytest_raycompat.flows.serve",
             ("start", "request", "refuse", "inspect", "stop"),
@@ -93,7 +98,7 @@ FLOWS: Mapping[str, Flow] = {
         Flow(
             "rlhf",
             "pytest_raycompat.flows.rlhf",
-            ("start", "connect", "generate", "train", "send", "inspect", "shutdown", "compare"),
+            ("start", "connect", "generate", "sleep", "train", "wake", "send", "inspect", "shutdown", "compare"),
         ),
     )
 }

@@ -1,7 +1,7 @@
 """How a flow reports: JSON lines on its standard output, everything else on its standard error.
 
-One event a line. ``event`` is one of ``start``, ``phase``, ``output``, ``evidence``, ``rate``, ``hold``, ``exception``,
-``done``; ``at`` is seconds since the flow began.
+One event a line. ``event`` is one of ``start``, ``phase``, ``output``, ``evidence``, ``measurement``, ``hold``,
+``exception``, ``done``; ``at`` is seconds since the flow began.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 PROTOCOL_VERSION = 1
@@ -70,9 +70,13 @@ class Reporter:
         """Report something that proves on what the flow ran."""
         self._emit("evidence", name=name, value=value)
 
-    def rate(self, name: str, amount: float, seconds: float) -> None:
-        """Report how much of something the flow did in how many seconds; what it did to come to that is left out."""
-        self._emit("rate", name=name, per_second=round(amount / max(seconds, 1e-9), 3))
+    def measurement(self, name: str, unit: str, samples: Sequence[float], *, better: str) -> None:
+        """Report samples of something measured in ``unit``, of which ``lower`` or ``higher`` is better."""
+        self._emit("measurement", name=name, unit=unit, samples=[float(f"{one:.6g}") for one in samples], better=better)
+
+    def throughput(self, tokens: int, seconds: float) -> None:
+        """Report how many tokens the flow had generated in how many seconds, without what it did to come to that."""
+        self.measurement("throughput", "tokens/s", [tokens / max(seconds, 1e-9)], better="higher")
 
     def hold(self) -> None:
         """Stay as it is until the runner has looked at the cluster; by hand there is nobody to wait for."""

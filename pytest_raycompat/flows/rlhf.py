@@ -35,6 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--way", choices=tuple(WAYS), default="rpc", help="how weights get from trainer to engine")
     parser.add_argument("--engines", type=int, default=1, help="how many, each with a trainer; more need colocate")
     parser.add_argument("--trainer-gpus", type=int, choices=(0, 1), default=0, help="GPUs that the trainer has alone")
+    parser.add_argument("--sleep", action="store_true", help="have engines sleep while the trainer trains; on cuda")
     parser.add_argument("--rounds", type=int, default=3, help="how often to train, send and generate")
     parser.add_argument("--max-tokens", type=int, default=16, help="tokens to generate for each prompt")
     read = parser.parse_args(arguments)
@@ -45,13 +46,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--engines above 1 needs --way colocate")
     if read.way != "colocate" and read.device == "cuda" and not read.trainer_gpus:
         parser.error(f"--way {read.way} on cuda needs --trainer-gpus 1: NCCL takes one rank for each GPU")
+    if read.sleep and (read.device != "cuda" or read.way != "colocate"):
+        parser.error("--sleep needs --device cuda, where there is memory to give back, and --way colocate")
     return read
 
 
 def parameters(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what tells one run of the flow from another."""
     own = {"way": arguments.way, "engines": arguments.engines, "trainer_gpus": arguments.trainer_gpus}
-    return {**engine.parameters(arguments), **own}
+    return {**engine.parameters(arguments), **own, **({"sleep": True} if arguments.sleep else {})}
 
 
 def do_rounds(reporter: Reporter, arguments: argparse.Namespace, setup: Setup, way: Way, folder: Path) -> list[Path]:
@@ -61,8 +64,12 @@ def do_rounds(reporter: Reporter, arguments: argparse.Namespace, setup: Setup, w
     reporter.phase("generate")
     reporter.output("before", setup.on_engines("answer", *asked))
     for number in range(1, arguments.rounds + 1):
+        slept = fall_asleep(reporter, setup) if arguments.sleep else {}
         reporter.phase("train")
         losses = setup.on_trainers("train", number, STEPS)
+        if arguments.sleep:
+            reporter.phase("wake")
+            setup.on_engines("wake_up")
         saved.append(save_model(Path(arguments.model), folder / f"round-{number}", setup))
         reporter.phase("send")
         began = time.monotonic()
@@ -70,9 +77,15 @@ def do_rounds(reporter: Reporter, arguments: argparse.Namespace, setup: Setup, w
         sent_s = time.monotonic() - began
         reporter.phase("generate")
         answers = setup.on_engines("answer", *asked)
-        done.append({"losses": losses, "sent_s": round(sent_s, 3), "engines": answers})
+        done.append({"losses": losses, "sent_s": round(sent_s, 3), "engines": answers, **slept})
     reporter.output("rounds", done)
     return saved
+
+
+def fall_asleep(reporter: Reporter, setup: Setup) -> dict[str, Any]:
+    """Have all engines sleep; return how much memory of each one's GPUs was in use before and after."""
+    reporter.phase("sleep")
+    return {"slept": setup.on_engines("sleep")}
 
 
 def save_model(model: Path, folder: Path, setup: Setup) -> Path:

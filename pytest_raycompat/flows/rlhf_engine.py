@@ -8,6 +8,20 @@ from typing import Any
 
 from pytest_raycompat.flows.engine import evidence_of
 from pytest_raycompat.flows.generate import describe_completion
+from pytest_raycompat.gpus import OURS_VARIABLE
+
+
+def show_gpus() -> None:
+    """Let vLLM see the GPUs of this node, or of this flow, and no others.
+
+    Ray hides all GPUs from an actor that holds none, and vLLM looks for them there. vLLM's own examples take the mask
+    away, which on a machine of several users shows GPUs that are not ours; a cluster of ours says which are.
+    """
+    mask = os.environ.get(OURS_VARIABLE)
+    if mask is None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = mask
 
 
 class RolloutEngine:
@@ -18,8 +32,7 @@ class RolloutEngine:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        # Ray hides all GPUs from an actor that holds none, and vLLM looks for them here; vLLM's own examples do this
-        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        show_gpus()
         from vllm import LLM
 
         self._llm = LLM(**settings)
@@ -35,6 +48,20 @@ class RolloutEngine:
         sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, logprobs=3, ignore_eos=True)
         outputs = self._llm.generate(list(prompts), sampling, use_tqdm=False)
         return [describe_completion(output) for output in outputs]
+
+    def sleep(self) -> dict[str, list[float]]:
+        """Leave the GPUs to the trainer: weights go to the CPU's memory, the cache is let go.
+
+        Returns:
+            ``awake_gb`` and ``asleep_gb``: what was in use of each rank's GPU before and after, in GiB.
+        """
+        awake = self.collective_rpc("raycompat_used_gb")
+        self._llm.sleep(level=1)
+        return {"awake_gb": awake, "asleep_gb": self.collective_rpc("raycompat_used_gb")}
+
+    def wake_up(self) -> None:
+        """Take the memory again, the weights with it."""
+        self._llm.wake_up()
 
     def evidence(self) -> dict[str, Any]:
         """Tell where it runs."""
@@ -62,7 +89,9 @@ class RolloutEngine:
 
     def end(self) -> None:
         """End the engine's processes; an actor that is killed cannot."""
-        self._llm.llm_engine.engine_core.shutdown()
+        core = getattr(self._llm.llm_engine, "engine_core", None)
+        if core is not None:  # the V0 engine has none (VLLM_USE_V1=0, up to vLLM 0.10): it goes when it is let go
+            core.shutdown()
 
 
 def fresh_answers(settings: Mapping[str, Any], prompts: Sequence[str], max_tokens: int) -> list[dict[str, Any]]:

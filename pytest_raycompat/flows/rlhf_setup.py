@@ -65,6 +65,8 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
         settings["worker_extension_cls"] = EXTENSIONS[arguments.way]
     if arguments.way == "colocate":
         settings["gpu_memory_utilization"] = SHARE
+    if arguments.sleep:
+        settings["enable_sleep_mode"] = True
     return settings
 
 
@@ -82,7 +84,7 @@ def set_up_on_ray(arguments: argparse.Namespace) -> Setup:
 
     ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=True)
     groups = RayGroups()
-    carried = {name: os.environ[name] for name in CARRIED if name in os.environ}
+    carried = {name: value for name, value in os.environ.items() if name in CARRIED or name.startswith("NCCL_")}
     ranks = arguments.tensor_parallel_size * arguments.pipeline_parallel_size
     bundles = [{"GPU": 1.0, "CPU": 0.0}] * (ranks * arguments.engines)
     home = groups.reserve(bundles)

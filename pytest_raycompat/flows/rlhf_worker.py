@@ -98,6 +98,13 @@ class TakesWeights(WorkerEvidence):
 
             torch.cuda.synchronize()  # the trainer frees the memory after this
 
+    def raycompat_used_gb(self) -> float:
+        """Tell how much of this rank's GPU is in use, by whomever, in GiB."""
+        import torch
+
+        free, total = torch.cuda.mem_get_info(self.device)
+        return float(round((total - free) / 1024**3, 2))
+
     def _raycompat_load(self, weights: Iterable[tuple[str, Any]]) -> None:
         """Load weights into the running model.
 

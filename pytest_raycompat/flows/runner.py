@@ -16,12 +16,13 @@ import msgspec
 
 from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.flows import events, proof
+from pytest_raycompat.flows.gpu_memory import GpuMemory
 from pytest_raycompat.flows.late import LateNodes
 from pytest_raycompat.flows.looking import Look
 from pytest_raycompat.flows.registry import Flow, arguments_for
 from pytest_raycompat.flows.rootcause import root_first
 from pytest_raycompat.processes.children import Child, Children, describe_exit
-from pytest_raycompat.records import ExceptionRecord, Failure, FlowResult, Outcome
+from pytest_raycompat.records import ExceptionRecord, Failure, FlowResult, Measurement, Outcome
 
 EXIT_LIMIT_S = 30.0
 """How long a flow's process may take to exit once it has said all."""
@@ -43,7 +44,7 @@ class Observed:
     timings: dict[str, float] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
-    rates: dict[str, float] = field(default_factory=dict)
+    measurements: dict[str, Measurement] = field(default_factory=dict)
     chain: tuple[ExceptionRecord, ...] = ()
     failed_in: str | None = None
     finished: bool = False
@@ -85,6 +86,7 @@ class FlowRunner:
         extra: Mapping[str, Any],
         environment: Mapping[str, str],
         cluster: RayCluster | None,
+        memory: GpuMemory | None = None,
         device: Literal["cpu", "cuda"],
         deadline_s: float,
         reproduce: str = "",
@@ -97,6 +99,7 @@ class FlowRunner:
             extra: more of its command line (the model's path), which does not.
             environment: of its process.
             cluster: what it runs on; None for a control.
+            memory: watches its GPUs; None where it has no real ones.
             device: what it runs on.
             deadline_s: when it is ended, in seconds.
             reproduce: the command that does the same without pytest.
@@ -121,13 +124,15 @@ class FlowRunner:
         if look is not None:
             observed.evidence.update(look.before())
         try:
-            timed_out, status = self._watch(child, observed, look, began + deadline_s)
+            timed_out, status = self._watch(child, observed, look, memory, began + deadline_s)
             if timed_out:
                 await_stacks(child, log)
         finally:
             child.end()
         if look is not None:
             observed.evidence.update(look.after(observed.jobs, observed.evidence.get("kept_actors", ())))
+        if memory is not None:  # where actors are still there, so is their memory
+            observed.evidence.update(memory.after(*([0.0] if "not_released" in observed.evidence else [])))
         self._children.reclaim_shared_memory()
         failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
         observed.enter("over")
@@ -144,7 +149,7 @@ class FlowRunner:
             outputs=observed.outputs,
             evidence=observed.evidence,
             timings=observed.timings,
-            rates=observed.rates,
+            measurements=observed.measurements,
             failure=failure,
             reproduce=reproduce,
             logs=(str(log),),
@@ -156,7 +161,9 @@ class FlowRunner:
         name = "".join(char if char.isalnum() or char in "-_." else "_" for char in f"{flow.name}-{words}")
         return self._log_folder / f"{self._count:02d}-{name[:80]}.log"
 
-    def _watch(self, child: Child, observed: Observed, look: Look | None, deadline: float) -> tuple[bool, int | None]:
+    def _watch(
+        self, child: Child, observed: Observed, look: Look | None, memory: GpuMemory | None, deadline: float
+    ) -> tuple[bool, int | None]:
         """Follow the flow to its end; return whether its deadline passed, and its exit status."""
         assert child.process.stdout is not None
         descriptor = child.process.stdout.fileno()
@@ -165,6 +172,8 @@ class FlowRunner:
         while (left := deadline - time.monotonic()) > 0:
             self._progress(observed.phase, time.monotonic() - observed.phase_began, left)
             observed.evidence.update(late.look())
+            if memory is not None:
+                memory.look()
             if not select.select([descriptor], [], [], min(TICK_S, left))[0]:
                 if child.poll() is not None:  # it is over, though something that it left has the stream open
                     break
@@ -190,8 +199,8 @@ class FlowRunner:
                 observed.outputs[name] = value
             case events.Evidence(name=name, value=value):
                 observed.evidence[name] = value
-            case events.Rate(name=name, per_second=per_second):
-                observed.rates[name] = per_second
+            case events.Measured(name=name, unit=unit, samples=samples, better=better):
+                observed.measurements[name] = Measurement(unit=unit, samples=samples, better=better)
             case events.Hold():
                 if look is not None:
                     observed.evidence.update(look.during(observed.jobs))
@@ -261,4 +270,8 @@ def judge_end(
                 type="pytest_raycompat.NoProofOfRay", message="; ".join(problems), process="runner"
             )
             return Failure(outcome="error", phase="proof", chain=(record,))
+    if "gpu_memory_not_returned" in observed.evidence:
+        message = f"GPU memory is not back where it was: {observed.evidence['gpu_memory_not_returned']}"
+        record = ExceptionRecord(type="pytest_raycompat.GpuMemoryNotReturned", message=message, process="runner")
+        return Failure(outcome="error", phase="proof", chain=(record,))
     return None

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from pytest_raycompat.cluster.protocol import ClusterError, RayCluster
+from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.cluster.spec import Shape
 from pytest_raycompat.flows import proof
+from pytest_raycompat.flows.gpu_memory import GpuMemory
 from pytest_raycompat.flows.needs import NeedsNotMet, shape_for
+from pytest_raycompat.flows.places import Places
 from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
+from pytest_raycompat.gpus import Gpu, mask_of
 from pytest_raycompat.judgement import PlannedRun
-from pytest_raycompat.lease import hold_machine, lease_path
-from pytest_raycompat.markers import plural
 from pytest_raycompat.records import FlowResult
 from pytest_raycompat.report.terminal import write_parameters
 
@@ -36,12 +36,14 @@ class Setting:
         variables: environment variables of its process, beside those that every flow has.
         workaround: id of the gap whose workaround these are.
         deadline_s: when it is ended, in seconds; by default as the settings say.
+        memory_gb: how much of each GPU must be free at least, in GiB.
     """
 
     shape: Shape | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     workaround: str | None = None
     deadline_s: float | None = None
+    memory_gb: float = 0.0
 
     def of_run(self, *, on_ray: bool) -> str:
         """Write what of it makes a run another one than with other settings: ``nodes=0+1+1 VARIABLE=value``."""
@@ -58,8 +60,6 @@ class Setting:
 
 PLAIN = Setting()
 ENGINE_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
-FREE_LIMIT_S = 30.0
-"""How long a flow waits for GPUs that somebody else holds in Ray."""
 
 
 class Display(Protocol):
@@ -86,6 +86,7 @@ class FlowRuns:
         self._display = display
         self._finished = finished
         self._title = ""
+        self._places = Places(session, self._show)
         self._results: dict[str, FlowResult] = {}
 
     @cached_property
@@ -100,6 +101,10 @@ class FlowRuns:
 
     def _show(self, phase: str, seconds: float, left: float) -> None:
         self._display.show(self._title, phase, seconds, left)
+
+    def show_waiting(self, why: str, seconds: float, left: float) -> None:
+        """Show for what it is waited, how long already, and how many seconds longer."""
+        self._show(f"waiting: {why}", seconds, left)
 
     def run(
         self,
@@ -136,9 +141,11 @@ class FlowRuns:
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
         shape = shape_for(self._session, flow, parameters, setting.shape)
         self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
-        with self._display_cleared(), self._machine(flow, on_ray=on_ray):
-            cluster = self._prepared_cluster(parameters, shape) if on_ray else None
-            result = self._run_once(flow, parameters, cluster, setting)
+        with self._display_cleared(), self._places.machine(flow, on_ray=on_ray):
+            own = setting.shape is None
+            cluster = self._places.cluster(flow, parameters, shape, setting.memory_gb, own=own) if on_ray else None
+            gpus = cluster.real_gpus if cluster is not None else self._places.gpus(flow, parameters, setting.memory_gb)
+            result = self._run_once(flow, parameters, cluster, gpus, setting)
             if cluster is not None:
                 self._session.clusters.completed(cluster)
             if cluster is not None and result.failure is not None:
@@ -181,7 +188,7 @@ class FlowRuns:
         if control is not None:
             name, parameters = control, {key: value for key, value in parameters.items() if key in ENGINE_SIZES}
         executor = "mp" if proof.ranks(parameters) > 1 else "uni"
-        setting = Setting(deadline_s=setting.deadline_s)
+        setting = Setting(deadline_s=setting.deadline_s, memory_gb=setting.memory_gb)
         return self.run(name, {**parameters, "executor": executor}, setting, retry=retry)
 
     @contextlib.contextmanager
@@ -191,15 +198,6 @@ class FlowRuns:
             yield
         finally:
             self._display.clear()
-
-    @contextlib.contextmanager
-    def _machine(self, flow: Flow, *, on_ray: bool) -> Iterator[None]:
-        """Keep the machine from the flows of other processes; one without vLLM and Ray does not ask for it."""
-        if not on_ray and not flow.needs_vllm:
-            yield
-            return
-        with hold_machine(lease_path(), lambda by, gone, left: self._show(f"waiting for {by}", gone, left)):
-            yield
 
     def _with_control(
         self, result: FlowResult, name: str, parameters: Mapping[str, Any], setting: Setting, *, retry: bool
@@ -211,15 +209,23 @@ class FlowRuns:
         return msgspec.structs.replace(result, control=control)
 
     def _run_once(
-        self, flow: Flow, parameters: Mapping[str, Any], cluster: RayCluster | None, setting: Setting
+        self,
+        flow: Flow,
+        parameters: Mapping[str, Any],
+        cluster: RayCluster | None,
+        gpus: Sequence[Gpu],
+        setting: Setting,
     ) -> FlowResult:
         environment = cluster.environment if cluster is not None else self._session.variables
+        if gpus and cluster is None:
+            environment = {**environment, **mask_of(gpus)}
         result = self._runner.run(
             flow,
             parameters,
             extra=self._extra(flow, cluster),
             environment={**environment, **setting.variables},
             cluster=cluster,
+            memory=GpuMemory(gpus, self._session.children.mark) if gpus else None,
             device=self._session.device,
             deadline_s=setting.deadline_s or self._session.settings.deadline_s,
             reproduce=self._reproduction(flow, parameters, cluster, setting),
@@ -254,22 +260,3 @@ class FlowRuns:
             python=self._session.settings.python if self._session.settings.python_given else None,
             variables=setting.variables,
         )
-
-    def _prepared_cluster(self, parameters: Mapping[str, Any], shape: Shape | None) -> RayCluster:
-        """Return the cluster once it has the GPUs free that the flow needs."""
-        cluster = self._session.clusters.get(shape)
-        began = time.monotonic()
-        needed = min(proof.gpus(parameters), cluster.gpus)  # late nodes bring the rest
-        while True:
-            free = sum(node.free_gpus for node in cluster.observer.nodes() if node.alive)
-            waited = time.monotonic() - began
-            if free >= needed:
-                return cluster
-            if waited > FREE_LIMIT_S:
-                holders = ", ".join(f"{actor.class_name} (pid {actor.pid})" for actor in cluster.observer.actors())
-                raise ClusterError(
-                    f"{plural(needed, 'GPU')} are needed, {free:g} of {cluster.gpus} are free after {waited:.0f} s; "
-                    f"actors alive: {holders or 'none'}"
-                )
-            self._show("waiting for GPUs", waited, FREE_LIMIT_S - waited)
-            time.sleep(1.0)

@@ -61,6 +61,28 @@ class TinyModelShape:
         return sum(prod(dims) for _, dims in _tensors(self))
 
 
+ONE_BILLION = TinyModelShape(
+    num_hidden_layers=16,
+    hidden_size=2048,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    intermediate_size=8192,
+)
+"""The sizes of a Llama of about 1B parameters."""
+
+
+def write_model_without_weights(folder: Path, shape: TinyModelShape) -> Path:
+    """Write all of a model but its weights, for ``load_format="dummy"``, into the new ``folder``; return ``folder``.
+
+    Raises:
+        FileExistsError: there is something already.
+    """
+    folder.mkdir(parents=True)
+    for name, content in _documents(0, shape).items():
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="ascii")
+    return folder
+
+
 def write_tiny_model(folder: Path, *, seed: int = 0, shape: TinyModelShape | None = None) -> Path:
     """Write a tiny Llama causal language model and its tokenizer into ``folder``, and return ``folder``.
 

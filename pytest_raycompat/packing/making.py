@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_raycompat.packing.distributions import Installed, Selection, select
 from pytest_raycompat.packing.omissions import Omissions
 from pytest_raycompat.packing.parts import Manifest, PackError, trim, write_pack
-from pytest_raycompat.packing.resolver import Host, as_of, install, resolve
+from pytest_raycompat.packing.resolver import Host, as_of, install, overriding, resolve
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Job:
     """What to pack, and for which host.
 
     ``on_host`` is what the host has itself, ``below`` what a pack brings that this one goes before. ``part_bytes`` is
-    the most that a part may have. ``exclude_newer`` is a day, such as ``2026-08-01``, or None.
+    the most that a part may have. ``exclude_newer`` is a day, such as ``2026-08-01``, or None. ``overrides`` are
+    requirements that hold whatever others ask.
     """
 
     requirements: tuple[str, ...]
@@ -29,6 +30,7 @@ class Job:
     on_host: Installed = field(default_factory=dict)
     below: Installed = field(default_factory=dict)
     exclude_newer: str | None = None
+    overrides: tuple[str, ...] = ()
 
     @property
     def installed(self) -> Installed:
@@ -69,7 +71,7 @@ def make_pack(job: Job, out: Path) -> Made:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as name:
         scratch, folder = Path(name), Path(name, "pack")
         folder.mkdir()
-        limits = as_of(job.exclude_newer, job.on_host)
+        limits = [*as_of(job.exclude_newer, job.on_host), *overriding(job.overrides, scratch)]
         pins = resolve(job.requirements, job.host, job.installed, scratch, limits)
         selection = select(pins, job.installed, job.omissions.distributions)
         if not selection.packed:

@@ -56,6 +56,15 @@ def as_of(day: str | None, current: Iterable[str]) -> list[str]:
     return ["--exclude-newer", day, *(f"--exclude-newer-package={name}=false" for name in current)]
 
 
+def overriding(requirements: Sequence[str], folder: Path) -> list[str]:
+    """Tell uv to take ``requirements`` whatever others ask of these distributions; it reads them from a file."""
+    if not requirements:
+        return []
+    path = folder / "overrides.txt"
+    path.write_text("".join(f"{requirement}\n" for requirement in requirements))
+    return ["--override", str(path)]
+
+
 def resolve(
     requirements: Sequence[str], host: Host, preferred: Installed, folder: Path, limits: Sequence[str] = ()
 ) -> list[Pin]:

@@ -14,7 +14,7 @@ import msgspec
 import pytest_raycompat
 from pytest_raycompat.gpus import driver_version
 from pytest_raycompat.judgement import Judgement
-from pytest_raycompat.records import RED, FlowResult
+from pytest_raycompat.records import RED, FlowResult, Measurement
 from pytest_raycompat.report.document import (
     AttemptRecord,
     ClusterRecord,
@@ -81,7 +81,7 @@ def record_of(
         workarounds=workarounds_of(flows),
         evidence=about.evidence,
         timings=about.timings,
-        rates=about.rates,
+        measurements=pooled(flow for flow in flows if same_work(flow, about)),
         control=control_of(control) if control is not None else None,
         reproduce=about.reproduce,
         logs=about.logs,
@@ -89,6 +89,23 @@ def record_of(
         file=file,
         line=line,
     )
+
+
+def same_work(flow: FlowResult, other: FlowResult) -> bool:
+    """Tell whether two results are of the same flow, run in the same way."""
+    ours, theirs = ((one.flow, one.parameters, one.setting, one.nodes) for one in (flow, other))
+    return ours == theirs and flow.outcome == other.outcome
+
+
+def pooled(flows: Iterable[FlowResult]) -> dict[str, Measurement]:
+    """Put together what several runs of one flow measured."""
+    found: dict[str, Measurement] = {}
+    for flow in flows:
+        for name, measured in flow.measurements.items():
+            held = found.get(name)
+            samples = (*(held.samples if held is not None else ()), *measured.samples)
+            found[name] = msgspec.structs.replace(measured, samples=samples)
+    return found
 
 
 def to_travel(record: TestRecord, root: Path) -> dict[str, Any]:
@@ -111,7 +128,7 @@ def attempt_of(record: TestRecord) -> AttemptRecord:
         phase=record.phase,
         exception=record.exception,
         timings=record.timings,
-        rates=record.rates,
+        measurements=record.measurements,
         logs=record.logs,
     )
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from pytest_raycompat.files import write_file
-from pytest_raycompat.records import Environment, ExceptionRecord, GapsMode, Outcome, Verdict
+from pytest_raycompat.records import Environment, ExceptionRecord, GapsMode, Measurement, Outcome, Verdict
 from pytest_raycompat.report import refusal
 
 SCHEMA_VERSION = 1
@@ -39,7 +39,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     phase: str | None = None
     exception: ExceptionRecord | None = None
     timings: dict[str, float] = {}
-    rates: dict[str, float] = {}
+    measurements: dict[str, Measurement] = {}
     logs: tuple[str, ...] = ()
 
 
@@ -76,8 +76,8 @@ class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any] = {}
     timings: dict[str, float] = {}
     """Seconds per phase of the flow."""
-    rates: dict[str, float] = {}
-    """How much of what the flow did a second, such as ``tokens``."""
+    measurements: dict[str, Measurement] = {}
+    """What the flow measured, by name; with the samples of every run of it."""
     control: ControlRecord | None = None
     reproduce: str = ""
     logs: tuple[str, ...] = ()
@@ -93,8 +93,6 @@ class TestRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an earlier attempt ended with another verdict."""
     samples: tuple[dict[str, float], ...] = ()
     """Timings of every run of it, where reports of several runs were merged."""
-    rate_samples: tuple[dict[str, float], ...] = ()
-    """The same of its rates."""
     change: Change | None = None
     """What became of it since the baseline, if there was one."""
 

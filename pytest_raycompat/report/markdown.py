@@ -13,6 +13,7 @@ from pytest_raycompat.compare.environments import labels
 from pytest_raycompat.records import RED
 from pytest_raycompat.report.document import Report, TestRecord
 from pytest_raycompat.report.gaps import lines_of
+from pytest_raycompat.report.measured import measured_rows
 from pytest_raycompat.report.terminal import ORDER, Row, counts, rows_of
 
 LIMIT = 65_535
@@ -105,7 +106,13 @@ def _heading(name: str, report: Report) -> list[str]:
     head = f"### {state} {name}\n\n{counts(report.results) or 'no tests'} · {code(about)}{notes}"
     chunk = 50  # rows: one block would be left out whole where it is too long
     parts = ["\n".join([*lines[:2], *lines[start : start + chunk]]) for start in range(2, len(lines), chunk)]
-    return [head, *parts]
+    return [head, *parts, *_measured(report)]
+
+
+def _measured(report: Report) -> list[str]:
+    rows = measured_rows(report.results)
+    cells = [[cell(row.flow), cell(row.parameters), cell(row.name), cell(row.value), str(row.samples)] for row in rows]
+    return ["\n".join(table(["flow", "with", "measured", "median ± spread", "samples"], cells))] if rows else []
 
 
 def _since_baseline(report: Report) -> str:

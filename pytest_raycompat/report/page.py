@@ -22,6 +22,7 @@ from pytest_raycompat.records import RED
 from pytest_raycompat.report.chart import chart_of
 from pytest_raycompat.report.document import Report, TestRecord
 from pytest_raycompat.report.gaps import is_red, said_of
+from pytest_raycompat.report.measured import measured_rows
 from pytest_raycompat.report.terminal import ORDER, counts, describe_parameters, group_of
 
 KINDS = {"passed": "ok", "known-gap": "known", "unsupported": "idle", "untested": "idle"} | dict.fromkeys(RED, "bad")
@@ -56,6 +57,9 @@ def render(reports: Sequence[Report]) -> str:
         rows=rows,
         matrix=_matrix(tests, names),
         chart=chart_of(tests, short),
+        measured=[
+            (name, row) for name, report in zip(short, reports, strict=True) for row in measured_rows(report.results)
+        ],
         gaps=[
             {"id": gap.id, "title": gap.title, "said": said_of(gap), "red": is_red(gap), "environment": name}
             for name, report in zip(names, reports, strict=True)
@@ -93,7 +97,7 @@ def render_comparison(comparison: Comparison) -> str:
                 "counts": describe_counts(count(environment.entries)),
                 "notes": notes(environment),
                 "groups": groups_of(told(environment.entries)),
-                "timings": environment.timings,
+                "measurements": environment.measurements,
             }
             for environment in comparison.environments
         ],

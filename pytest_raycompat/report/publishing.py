@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 from pytest_raycompat.compare.baseline import Baseline
-from pytest_raycompat.compare.comparison import Entry, compare_results, compare_timings, count, describe_counts
+from pytest_raycompat.compare.comparison import Entry, compare_measurements, compare_results, count, describe_counts
 from pytest_raycompat.environment import describe_versions
 from pytest_raycompat.records import RED
 from pytest_raycompat.report import gaps, github, terminal
 from pytest_raycompat.report.collector import Collector
 from pytest_raycompat.report.document import Report, TestRecord
+from pytest_raycompat.report.measured import measured_lines
 from pytest_raycompat.report.paths import shown
 from pytest_raycompat.session import Session
 
-MOST_TIMINGS = 10
-"""Lines on timings since the baseline; ``raycompat diff`` has them all."""
+MOST_MEASUREMENTS = 10
+"""Lines on timings and measurements since the baseline; ``raycompat diff`` has them all."""
 
 
 def print_summary(reporter: Any, collector: Collector, session: Session) -> None:
@@ -45,6 +46,8 @@ def print_summary(reporter: Any, collector: Collector, session: Session) -> None
     write("")
     for line, markup in gaps.lines_of(gaps.met_gaps(session.gaps, records)):
         write(line, markup)
+    for line in measured_lines(records):
+        write(line)
     for note in gaps.overdue(session.gaps, datetime.date.today()):
         write(f"note: {note}", "yellow")
     for note in session.clusters.notes if session.settings.active else ():
@@ -70,8 +73,8 @@ def baseline_lines(collector: Collector, session: Session) -> list[tuple[str, st
     assert described is not None
     lines = [(f"  {describe(entry)}", "red" if entry.worse else "green") for entry in entries if worth_saying(entry)]
     lines += [(f"  differs in {one}", "yellow") for one in described.differences]
-    for change in (compare_timings(baseline.report, report) or ())[:MOST_TIMINGS]:
-        lines.append((f"  {'slower' if change.slower else 'faster'}: {change}", "yellow" if change.slower else "green"))
+    for change in (compare_measurements(baseline.report, report) or ())[:MOST_MEASUREMENTS]:
+        lines.append((f"  {change.how}: {change}", "yellow" if change.for_the_worse else "green"))
     head = f"baseline: {shown(baseline.path)} of {described.created}: {describe_counts(count(entries))}"
     return [(head, "red" if any(entry.worse for entry in entries) else "green"), *lines]
 

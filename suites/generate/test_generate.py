@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, largest_difference
+from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, common_start, largest_difference
 
 CONTROL_SIZE = 1
 """One control for every size: in float32 the tokens do not depend on it. A flow that fails gets its own."""
@@ -19,6 +19,16 @@ on_every_engine = pytest.mark.parametrize(
         ("ray-v1", 2),
         pytest.param("ray-v2", 4, marks=pytest.mark.gpus(4)),
         pytest.param("ray-v1", 4, marks=pytest.mark.gpus(4)),
+    ],
+)
+
+
+on_real_gpus = pytest.mark.parametrize(
+    ("executor", "tensor_parallel_size"),
+    [
+        pytest.param(executor, size, marks=pytest.mark.gpus(size, min_memory_gb=1))
+        for executor in ("ray-v2", "ray-v1")
+        for size in (1, 2)
     ],
 )
 
@@ -72,3 +82,30 @@ class TestGenerate:
         assert [one["prompt"] for one in outputs][:1] == ["Hello, my name is"]
         assert len(outputs) == 4
         assert all(one["text"] for one in outputs)
+
+
+@on_real_gpus
+class TestGraphs:
+    """Compiled, and with CUDA graphs: what a user gets who asks for nothing. The tests above run eagerly."""
+
+    @pytest.fixture
+    def compiled(self, run_flow: Any, executor: str, tensor_parallel_size: int) -> Any:
+        """What makes the flow run in the test itself."""
+        sizes = {"executor": executor, "tensor_parallel_size": tensor_parallel_size}
+        return lambda: run_flow("generate", graphs=True, **sizes)
+
+    def test_same_tokens_as_without_ray(self, compiled: Any, run_flow: Any, tensor_parallel_size: int) -> None:
+        """The tokens are those of an engine without Ray that is compiled in the same way."""
+        on_ray = compiled().outputs["completions"]
+        control = run_flow.control("generate", graphs=True, tensor_parallel_size=tensor_parallel_size)
+        without = control.outputs["completions"]
+        assert [one["token_ids"] for one in on_ray] == [one["token_ids"] for one in without]
+        assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE["cuda"]
+
+    def test_same_logprobs_as_eagerly(self, compiled: Any, run_flow: Any) -> None:
+        """As long as the tokens agree, so do the log-probabilities with those of an eager engine."""
+        on_ray = compiled().outputs["completions"]
+        eager = run_flow.control("generate", tensor_parallel_size=CONTROL_SIZE).outputs["completions"]
+        pairs = [common_start(ours, theirs) for ours, theirs in zip(on_ray, eager, strict=True)]
+        assert all(len(ours["logprobs"]) > 0 for ours, _ in pairs)
+        assert largest_difference(*zip(*pairs, strict=True)) < LOGPROB_TOLERANCE["cuda"]

@@ -17,30 +17,31 @@ on_every_way = pytest.mark.parametrize(
         # the oldest version with which it was tried
         pytest.param("weight-transfer", marks=pytest.mark.vllm_version(">=0.32")),
         "colocate",
+        # the engines sleep while the trainer trains, which needs memory that can be given back
+        pytest.param("colocate-sleep", marks=pytest.mark.gpus(2, min_memory_gb=1)),
     ],
 )
 
 
 @pytest.fixture
-def sizes(ray_cluster: Any, way: str) -> dict[str, int]:
+def sizes(run_flow: Any, way: str) -> dict[str, int]:
     """Take two GPUs where there are no more.
 
     NCCL takes one rank for each GPU, so on GPUs the trainer has one of its own. On a CPU it needs none, and the engine
     has both stand-in GPUs: weights that are sharded over two ranks are the harder case.
     """
-    if way == "colocate":
+    if way.startswith("colocate"):
         return {"engines": 2}
-    if ray_cluster.gpus >= 3:
+    if run_flow.gpus >= 3:
         return {"tensor_parallel_size": 2, "trainer_gpus": 1}
-    return (
-        {"tensor_parallel_size": 1, "trainer_gpus": 1} if ray_cluster.device == "cuda" else {"tensor_parallel_size": 2}
-    )
+    return {"tensor_parallel_size": 1, "trainer_gpus": 1} if run_flow.device == "cuda" else {"tensor_parallel_size": 2}
 
 
 @pytest.fixture
 def trained(run_flow: Any, way: str, sizes: dict[str, int]) -> Any:
     """What makes the flow run in the test itself."""
-    return lambda: run_flow("rlhf", executor="ray-v2", way=way, **sizes)
+    sleep = {"sleep": True} if way.endswith("-sleep") else {}
+    return lambda: run_flow("rlhf", executor="ray-v2", way=way.removesuffix("-sleep"), **sleep, **sizes)
 
 
 def tokens_of(answers: list[dict[str, Any]]) -> list[list[int]]:
@@ -102,10 +103,19 @@ class TestRlhf:
         engines = [(worker["node_id"], gpu) for worker in evidence["workers"] for gpu in worker["gpu_ids"]]
         trainers = [(one["node_id"], gpu) for one in evidence["trainers"] for gpu in one["gpu_ids"]]
         assert len(set(engines)) == len(engines) == len(evidence["workers"])
-        if way == "colocate":
+        if way.startswith("colocate"):
             assert trainers == engines
         else:
             assert not set(trainers) & set(engines)
+
+    def test_engines_that_sleep_give_memory_back(self, trained: Any, way: str) -> None:
+        """In every round, each rank's GPU has less in use once its engine sleeps: the trainer's is all that is left."""
+        rounds = trained().outputs["rounds"]
+        slept = [engine for one in rounds for engine in one.get("slept", ())]
+        assert len(slept) == (6 if way.endswith("-sleep") else 0)
+        for engine in slept:
+            for awake_gb, asleep_gb in zip(engine["awake_gb"], engine["asleep_gb"], strict=True):
+                assert asleep_gb < awake_gb - 1
 
 
 @pytest.mark.ray_version("<2.43")

@@ -134,11 +134,11 @@ def test_folders_of_repeated_runs_are_compared(folder: Path, capsys: pytest.Capt
             write_report(folder / side / f"{number}.json", make_report(record))
     assert main(["diff", "main", "pull"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "main → pull: 1 slower",
+        "main → pull: 1 measurement worse",
         "",
         "Ray 2.60.0, vLLM 0.32.0, cpu",
         "  1 unchanged",
-        "  ! slower         generate, total: 10.1 s → 20.1 s (+99 %; 3 and 3 runs)",
+        "  ! slower         generate, total: 10.1 ± 0.1 → 20.1 ± 0.1 s (+99 %; 3 and 3 samples)",
     ]
     write_report(folder / "pull" / "bad.json", make_report(make_record("a.py::test_a", "failed")))
     assert main(["diff", "main", "pull"]) == 4

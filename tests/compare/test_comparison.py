@@ -52,7 +52,7 @@ def test_other_versions_are_compared_and_named() -> None:
     ).environments
     assert environment.name == "Ray 2.60.0, vLLM 0.32.0, cpu → Ray 2.35.0, vLLM 0.32.0, cpu"
     assert rendering.notes(environment) == ["Ray: 2.60.0 → 2.35.0 (may be the cause)"]
-    assert environment.timings_compared
+    assert environment.measurements_compared
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_other_versions_are_compared_and_named() -> None:
     [
         (
             {"machine": MachineRecord(cpu="Other", cpus=2, memory_gb=24.0)},
-            "CPU: AMD EPYC → Other (so timings are not compared)",
+            "CPU: AMD EPYC → Other (so timings and measurements are not compared)",
             False,
         ),
         (
@@ -76,7 +76,7 @@ def test_other_versions_are_compared_and_named() -> None:
 def test_what_may_differ(fields: dict[str, Any], note: str | None, timed_too: bool) -> None:
     (environment,) = compare([make_report(timed(10))], [make_report(timed(100), **fields)]).environments
     assert rendering.notes(environment) == ([note] if note else [])
-    assert bool(environment.timings) is timed_too
+    assert bool(environment.measurements) is timed_too
 
 
 def test_another_device_is_not_compared() -> None:
@@ -116,7 +116,7 @@ def test_runs_on_other_nodes_are_not_one_flow_that_got_slower() -> None:
 
     report = make_report(nodes("nodes=2x1", 10.0), nodes("", 30.0))
     other = make_report(nodes("nodes=2x1", 10.0))
-    assert compare([report], [other]).environments[0].timings == ()
+    assert compare([report], [other]).environments[0].measurements == ()
 
 
 def test_several_environments_find_their_like() -> None:

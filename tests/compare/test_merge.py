@@ -39,12 +39,6 @@ def test_environments_stay_apart() -> None:
     assert [verdicts(report) for report in reports_of(merged)] == [{"a": "passed"}, {"a": "failed"}]
 
 
-def test_repeated_runs_give_rates() -> None:
-    runs = [make_report(make_record("a", rates={"tokens": rate})) for rate in (90.0, 100.0, 100.0)]
-    (merged,) = reports_of(merge(sources(*runs)))
-    assert merged.results[0].rate_samples == ({"tokens": 90.0}, {"tokens": 100.0})
-
-
 def test_repeated_runs_give_samples() -> None:
     runs = [
         make_report(make_record("a", flow="generate", outcome="ok", timings={"total": seconds}))

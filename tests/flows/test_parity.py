@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_raycompat.flows.parity import largest_difference
+from pytest_raycompat.flows.parity import common_start, largest_difference
 
 
 def test_the_candidate_that_differs_most_counts() -> None:
@@ -18,3 +18,12 @@ def test_a_candidate_that_one_does_not_name_is_left_out() -> None:
 def test_completions_of_another_number_are_not_compared() -> None:
     with pytest.raises(ValueError):
         largest_difference([{"logprobs": []}], [])
+
+
+def test_completions_are_compared_up_to_where_they_part() -> None:
+    ours = {"token_ids": [1, 2, 3, 4], "logprobs": [{"1": -1.0}, {"2": -1.0}, {"3": -1.0, "9": -1.1}, {"4": -1.0}]}
+    theirs = {"token_ids": [1, 2, 9, 9], "logprobs": [{"1": -1.0}, {"2": -1.0}, {"9": -1.0, "3": -1.1}, {"4": -9.0}]}
+    short, other = common_start(ours, theirs)
+    assert (short["token_ids"], other["token_ids"]) == ([1, 2, 3], [1, 2, 9])
+    assert largest_difference([short], [other]) == pytest.approx(0.1)
+    assert common_start(ours, ours) == (ours, ours)

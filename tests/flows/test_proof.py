@@ -41,6 +41,30 @@ def test_what_proves_it_for_the_older_executor() -> None:
     assert missing(changes, {"executor": "ray-v1", "tensor_parallel_size": 2}) == ()
 
 
+V0_EVIDENCE: dict[str, Any] = {
+    "executor_class": "vllm.executor.ray_distributed_executor.RayDistributedExecutor",
+    "workers": [{"rank": 0, "pid": 10, "actor_id": None}, {"rank": 1, "pid": 12, "actor_id": "second"}],
+    "actors": [
+        {**actor("idle", class_name="RayWorkerWrapper"), "driver_pid": 10},
+        {**actor("second", class_name="RayWorkerWrapper"), "driver_pid": 10},
+    ],
+}
+
+
+def test_a_rank_in_the_driver_has_an_actor_that_holds_its_gpu() -> None:
+    assert missing(V0_EVIDENCE, {"executor": "ray-v1", "tensor_parallel_size": 2}) == ()
+
+
+@pytest.mark.parametrize(
+    "idle", [{}, {"driver_pid": 11}, {"class_name": "Observer"}], ids=["none", "of another driver", "of another class"]
+)
+def test_a_rank_in_the_driver_without_one(idle: dict[str, Any]) -> None:
+    first, second = V0_EVIDENCE["actors"]
+    actors = [{**first, **idle}, second] if idle else [second]
+    why = ("rank 0 (pid 10) is not a live actor of this engine in Ray",)
+    assert missing({**V0_EVIDENCE, "actors": actors}, {"executor": "ray-v1", "tensor_parallel_size": 2}) == why
+
+
 def test_a_silent_fallback_to_another_executor_is_named() -> None:
     changes = {"executor_class": "vllm.v1.executor.multiproc_executor.MultiprocExecutor"}
     assert missing(changes) == ("the executor is MultiprocExecutor, not RayExecutorV2",)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
 from pytest_raycompat.flows.rlhf import parameters, parse_arguments
+from pytest_raycompat.flows.rlhf_engine import show_gpus
 from pytest_raycompat.flows.rlhf_ways import NotColocated, check_places
 
 MODEL = ["--model", "/models/tiny"]
@@ -22,12 +24,32 @@ def test_what_tells_one_run_from_another() -> None:
     }
 
 
+def test_sleep_tells_one_run_from_another() -> None:
+    read = parse_arguments([*MODEL, "--way", "colocate", "--device", "cuda", "--sleep"])
+    assert parameters(read)["sleep"] is True
+
+
+@pytest.mark.parametrize(
+    ("mask", "given", "seen"), [("1", "0", "1"), ("", "0", ""), (None, "0", None), (None, None, None)]
+)
+def test_an_engine_sees_the_gpus_of_its_node(
+    mask: str | None, given: str | None, seen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RAYCOMPAT_VISIBLE_DEVICES", mask), ("CUDA_VISIBLE_DEVICES", given)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    show_gpus()
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == seen
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["--tensor-parallel-size", "2"],
         ["--device", "cuda", "--trainer-gpus", "1"],
         ["--device", "cuda", "--way", "colocate"],
+        ["--device", "cuda", "--way", "colocate", "--sleep"],
         ["--way", "weight-transfer", "--pipeline-parallel-size", "2"],
     ],
 )
@@ -50,6 +72,14 @@ def test_what_can_be_asked_for(words: list[str]) -> None:
         (
             ["--way", "rpc", "--device", "cuda"],
             "--way rpc on cuda needs --trainer-gpus 1: NCCL takes one rank for each GPU",
+        ),
+        (
+            ["--way", "colocate", "--sleep"],
+            "--sleep needs --device cuda, where there is memory to give back, and --way colocate",
+        ),
+        (
+            ["--way", "rpc", "--device", "cuda", "--trainer-gpus", "1", "--sleep"],
+            "--sleep needs --device cuda, where there is memory to give back, and --way colocate",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from pytest_raycompat.environment import child_environment, stage_package
 from pytest_raycompat.flows.registry import Flow
 from pytest_raycompat.flows.runner import FlowRunner
 from pytest_raycompat.processes.children import Child, Children
-from pytest_raycompat.records import FlowResult
+from pytest_raycompat.records import FlowResult, Measurement
 
 HEAD = """
 import argparse, os, signal, subprocess, sys, time
@@ -35,7 +35,15 @@ class Lab:
     environment: dict[str, str]
     shown: list[tuple[str, float, float]]
 
-    def run(self, body: str, *, program: str | None = None, deadline_s: float = 20.0, **parameters: Any) -> FlowResult:
+    def run(
+        self,
+        body: str,
+        *,
+        program: str | None = None,
+        deadline_s: float = 20.0,
+        memory: Any = None,
+        **parameters: Any,
+    ) -> FlowResult:
         """Run a flow with this body, or this whole program."""
         text = program or f"{HEAD}\ndef body(reporter):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n{TAIL}"
         (self.modules / "tiny_flow.py").write_text(text)
@@ -45,6 +53,7 @@ class Lab:
             extra={},
             environment=self.environment,
             cluster=None,
+            memory=memory,
             device="cpu",
             deadline_s=deadline_s,
             reproduce="raycompat run tiny",
@@ -98,7 +107,7 @@ def test_a_flow_that_works(lab: Lab) -> None:
         reporter.phase("start")
         reporter.output("tokens", [1, 2])
         reporter.evidence("platform", "cpu")
-        reporter.rate("tokens", 120, 1.5)
+        reporter.throughput(120, 1.5)
         print("hello")
         """,
         size=1,
@@ -106,12 +115,55 @@ def test_a_flow_that_works(lab: Lab) -> None:
     )
     assert (result.outcome, result.phase, result.failure) == ("ok", "over", None)
     assert (result.outputs, result.evidence) == ({"tokens": [1, 2]}, {"platform": "cpu"})
-    assert result.rates == {"tokens": 80.0}
+    assert result.measurements == {"throughput": Measurement(unit="tokens/s", samples=(80.0,), better="higher")}
     assert (result.flow, result.parameters) == ("tiny", {"size": 1, "model": "a/b c"})
     assert (result.device, result.nodes, result.reproduce) == ("cpu", 0, "raycompat run tiny")
     assert list(result.timings) == ["launch", "start", "exit", "total"]
     assert sum(result.timings[name] for name in ("launch", "start", "exit")) <= result.timings["total"] + 0.01
     assert lab.log(result) == "hello\n"
+
+
+class Memory:
+    """The memory of GPUs that are not there."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.looks = 0
+        self.found = found
+
+    def look(self) -> None:
+        self.looks += 1
+
+    def after(self, *limit: float) -> dict[str, Any]:
+        return self.found
+
+
+def test_gpu_memory_that_is_back_is_evidence(lab: Lab) -> None:
+    memory = Memory({"gpu_memory": [{"gpu": "0"}], "gpu_memory_returned_after_s": 0.4})
+    result = lab.run('reporter.phase("start")', memory=memory)
+    assert result.outcome == "ok"
+    assert result.evidence == memory.found
+    assert memory.looks
+
+
+def test_gpu_memory_that_stays_is_a_failure(lab: Lab) -> None:
+    why = "after 30 s: GPU 0 has 60.0 GiB more in use than before, held by ray::RayWorkerProc (pid 7, 60.0 GiB)"
+    result = lab.run('reporter.phase("start")', memory=Memory({"gpu_memory_not_returned": why}))
+    assert result.failure is not None
+    assert (result.outcome, result.phase) == ("error", "proof")
+    (record,) = result.failure.chain
+    assert record.type == "pytest_raycompat.GpuMemoryNotReturned"
+    assert record.message == f"GPU memory is not back where it was: {why}"
+
+
+def test_what_went_wrong_before_says_more_than_the_memory(lab: Lab) -> None:
+    result = lab.run('raise ValueError("no")', memory=Memory({"gpu_memory_not_returned": "after 30 s"}))
+    assert result.failure is not None
+    assert [record.type for record in result.failure.chain] == ["ValueError"]
+
+
+def test_measurements(lab: Lab) -> None:
+    result = lab.run('reporter.measurement("rate", "tokens/s", [1.23456789, 2], better="higher")')
+    assert result.measurements == {"rate": Measurement(unit="tokens/s", samples=(1.23457, 2.0), better="higher")}
 
 
 def test_a_phase_that_comes_again_adds_up(lab: Lab) -> None:

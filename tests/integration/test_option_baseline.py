@@ -220,8 +220,8 @@ def test_a_folder_of_repeated_runs_knows_the_noise(
     result.stdout.fnmatch_lines(
         [
             "baseline: main of *: 2 unchanged",
-            "  faster: corp_flows.modern, total: 10.1 s → 0.? s (-9? %; beyond the noise of one side: 3 and 1 runs, "
-            "3 each would decide)",
+            "  faster: corp_flows.modern, total: 10.1 ± 0.1 → 0.* s (-9? %; beyond the noise of one side: "
+            "3 and 1 samples, 3 each would decide)",
         ]
     )
 

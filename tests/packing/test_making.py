@@ -25,6 +25,8 @@ words = sys.argv[1:]
 given = sys.stdin.read().split("\\n")[:-1]
 verb = words[1]
 output = pathlib.Path(words[words.index("-o") + 1]) if "-o" in words else None
+if "--override" in words:
+    (here / "overrides.txt").write_text(pathlib.Path(words[words.index("--override") + 1]).read_text())
 call = {{"words": words, "given": given, "preferred": output.read_text().split() if output else []}}
 (here / f"{{verb}}.json").write_text(json.dumps(call))
 if (here / f"{{verb}}.fails").exists():
@@ -105,6 +107,16 @@ def test_what_is_packed_comes_out_again(uv: FakeUv, tmp_path: Path, capsys: pyte
     assert (done.returncode, done.stdout) == (0, f"2 distributions are in {tmp_path / 'site'}\n")
     assert done.stderr == "this host lacks nothing-such 1.0\n"
     assert files_in(tmp_path / "site") == ["ray/__init__.py", "vllm/__init__.py", "vllm/jars/all.jar"]
+
+
+def test_a_version_that_others_refuse(uv: FakeUv, tmp_path: Path) -> None:
+    uv.resolves_to("ray==2.35.0", "vllm==0.10.0")
+    words = ["vllm==0.10.0", "--override", "ray[default]==2.35.0", "--override", "numpy<2"]
+    assert pack(tmp_path / "out", *words) == 0
+    assert (uv.folder / "overrides.txt").read_text() == "ray[default]==2.35.0\nnumpy<2\n"
+    assert uv.called("compile", "given") == ["vllm==0.10.0"]
+    assert pack(tmp_path / "other", "vllm==0.10.0") == 0
+    assert "--override" not in uv.called("compile", "words")
 
 
 def test_what_uv_is_asked(uv: FakeUv, tmp_path: Path) -> None:

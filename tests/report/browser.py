@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.records import ExceptionRecord
+from pytest_raycompat.records import ExceptionRecord, Measurement
 from pytest_raycompat.report.document import AttemptRecord, ControlRecord, Report, WorkaroundRecord
 from tests.making import make_gap, make_record, make_report
 
@@ -36,6 +36,7 @@ def sample(ray: str = "2.60.0", *, old: bool = False) -> Report:
         "flow": "generate",
         "parameters": {"executor": "ray-v2", "tensor_parallel_size": 2},
         "timings": {"start": 30.0, "generate": 2.5, "total": 32.5},
+        "measurements": {"throughput": Measurement(unit="tokens/s", samples=(81.2345, 82.0), better="higher")},
         "evidence": {"executor": "RayExecutorV2"},
     }
     records = [

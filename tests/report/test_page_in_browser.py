@@ -77,6 +77,14 @@ def test_details_are_shown_as_text_and_by_the_keyboard(browser: Browser) -> None
     assert detail.count() == 0
 
 
+def test_what_a_flow_measured_is_shown(browser: Browser) -> None:
+    page = browser.open(pages.render([sample()]))
+    button = page.get_by_role("button", name="a.py::test_works")
+    button.click()
+    text = page.locator(f"#{button.get_attribute('aria-controls')}").inner_text()
+    assert "81.23, 82 tokens/s" in text
+
+
 def test_the_attempts_of_a_flaky_test_are_shown(browser: Browser) -> None:
     page = browser.open(pages.render([sample()]))
     page.get_by_role("button", name="a.py::test_flaky").click()

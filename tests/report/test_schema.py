@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from pytest_raycompat.compare import rendering
 from pytest_raycompat.compare.comparison import compare
 from pytest_raycompat.compare.merge import Source, merge, reports_of
-from pytest_raycompat.records import Environment, ExceptionRecord, Outcome, Verdict
+from pytest_raycompat.records import Environment, ExceptionRecord, Measurement, Outcome, Verdict
 from pytest_raycompat.report import markdown, page, schema
 from pytest_raycompat.report.document import (
     AttemptRecord,
@@ -35,6 +35,16 @@ VALIDATOR = Draft202012Validator(json.loads(schema.PATH.read_text()))
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SECONDS = st.floats(0, 1e6, allow_nan=False)
 TIMINGS = st.dictionaries(TEXT, SECONDS, max_size=3)
+MEASUREMENTS = st.dictionaries(
+    TEXT,
+    st.builds(
+        Measurement,
+        unit=TEXT,
+        samples=st.lists(SECONDS, max_size=3).map(tuple),
+        better=st.sampled_from(["lower", "higher"]),
+    ),
+    max_size=2,
+)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -47,7 +57,11 @@ CONTROLS = st.builds(
     ControlRecord, parameters=OBJECTS, outcome=OUTCOMES, exception=st.none() | EXCEPTIONS, timings=TIMINGS
 )
 ATTEMPTS = st.builds(
-    AttemptRecord, verdict=st.sampled_from(get_args(Verdict)), reason=TEXT, timings=TIMINGS, rates=TIMINGS
+    AttemptRecord,
+    verdict=st.sampled_from(get_args(Verdict)),
+    reason=TEXT,
+    timings=TIMINGS,
+    measurements=MEASUREMENTS,
 )
 RESULTS = st.builds(
     Record,
@@ -65,8 +79,7 @@ RESULTS = st.builds(
     control=st.none() | CONTROLS,
     attempts=st.lists(ATTEMPTS, max_size=2).map(tuple),
     samples=st.lists(TIMINGS, max_size=2).map(tuple),
-    rates=TIMINGS,
-    rate_samples=st.lists(TIMINGS, max_size=2).map(tuple),
+    measurements=MEASUREMENTS,
     line=st.integers(0, 10_000),
 )
 REPORTS = st.builds(

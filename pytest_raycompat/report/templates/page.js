@@ -65,7 +65,8 @@
     if (test.chain && test.chain.length) part(parent, "Exceptions, root cause first", ...test.chain.map(exception));
     part(parent, "Evidence", json(test.evidence));
     part(parent, "Timings", timings(test.timings));
-    part(parent, "A second", facts(Object.entries(test.rates || {}).map(([name, value]) => [name, value.toFixed(1)])));
+    part(parent, "Measurements", facts(Object.entries(test.measurements || {}).map(([name, one]) =>
+      [name, `${one.samples.map((value) => Number(value.toPrecision(4))).join(", ")} ${one.unit}`])));
     if (test.control) {
       part(parent, "Control, the same without Ray", facts([["outcome", test.control.outcome]]),
         json(test.control.parameters), test.control.exception ? exception(test.control.exception) : null,

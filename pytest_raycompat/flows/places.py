@@ -1,0 +1,104 @@
+"""Where a flow runs: the machine to itself, or GPUs and a cluster on them that no other flow has."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_raycompat.cluster.protocol import ClusterError, RayCluster
+from pytest_raycompat.cluster.spec import Shape
+from pytest_raycompat.flows import proof
+from pytest_raycompat.flows.needs import enough_memory
+from pytest_raycompat.flows.registry import Flow
+from pytest_raycompat.gpus import Gpu
+from pytest_raycompat.lease import hold_machine, lease_path
+from pytest_raycompat.markers import plural
+
+if TYPE_CHECKING:
+    from pytest_raycompat.session import Session
+
+FREE_LIMIT_S = 30.0
+"""How long a flow waits for GPUs that somebody else holds in Ray."""
+
+
+class Places:
+    """Finds flows a place.
+
+    Args:
+        session: the environment under test, its cluster and its GPUs.
+        show: told what is waited for, and the seconds that have gone and are left.
+    """
+
+    def __init__(self, session: Session, show: Callable[[str, float, float], None]) -> None:
+        self._session = session
+        self._show = show
+
+    @contextlib.contextmanager
+    def machine(self, flow: Flow, *, on_ray: bool) -> Iterator[None]:
+        """Keep the machine from the flows of other processes.
+
+        Not for a flow without vLLM and Ray, nor where GPUs of this machine are leased one by one. Those of an attached
+        cluster are not: nothing tells which of them Ray will give.
+        """
+        session = self._session
+        alone = session.leases is None or (on_ray and session.clusters.shape is None)
+        if not alone or not (on_ray or flow.needs_vllm):
+            yield
+            return
+        with hold_machine(lease_path(), lambda by, gone, left: self._show(f"waiting for {by}", gone, left)):
+            yield
+
+    def gpus(self, flow: Flow, parameters: Mapping[str, Any], memory_gb: float) -> tuple[Gpu, ...]:
+        """Return the GPUs for a flow without Ray, which this process holds from now on; none where it needs none.
+
+        Raises:
+            LeaseError: they could not be had.
+        """
+        leases = self._session.leases
+        if leases is None or not flow.needs_vllm:
+            return ()
+        count, enough = proof.gpus(parameters), enough_memory(flow, parameters, memory_gb)
+        held = leases.hold(count, enough=enough, give_up=self._session.give_up_clusters)[:count]
+        leases.wait_for_memory(held, enough)
+        return held
+
+    def cluster(
+        self, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None, memory_gb: float, *, own: bool
+    ) -> RayCluster:
+        """Return a cluster once it has the GPUs free that a flow needs.
+
+        Args:
+            flow: what is to run.
+            parameters: with what.
+            shape: the nodes that it is to have.
+            memory_gb: how much of each GPU must be free, in GiB.
+            own: whether the run's own cluster will do, whatever its size, as the flow asks for none.
+
+        Raises:
+            ClusterError: it cannot be had.
+            LeaseError: its GPUs cannot be had.
+        """
+        enough = enough_memory(flow, parameters, memory_gb)
+        cluster = self._session.clusters.get(shape, gpus=proof.gpus(parameters) if own else 0, enough=enough)
+        if self._session.leases is not None:
+            self._session.leases.wait_for_memory(cluster.real_gpus, enough)
+        self._wait_for_ray(cluster, min(proof.gpus(parameters), cluster.gpus))  # late nodes bring the rest
+        return cluster
+
+    def _wait_for_ray(self, cluster: RayCluster, needed: int) -> None:
+        began = time.monotonic()
+        while True:
+            free = sum(node.free_gpus for node in cluster.observer.nodes() if node.alive)
+            waited = time.monotonic() - began
+            if free >= needed:
+                return
+            if waited > FREE_LIMIT_S:
+                holders = ", ".join(f"{actor.class_name} (pid {actor.pid})" for actor in cluster.observer.actors())
+                raise ClusterError(
+                    f"{plural(needed, 'GPU')} are needed, {free:g} of {cluster.gpus} are free after {waited:.0f} s; "
+                    f"actors alive: {holders or 'none'}"
+                )
+            self._show("waiting for GPUs", waited, FREE_LIMIT_S - waited)
+            time.sleep(1.0)

@@ -1,0 +1,168 @@
+"""GPUs of this machine, each held by one of the user's pytest processes at a time.
+
+Why nothing waits for ever: a process takes all the GPUs that it needs at once or none, gives back what it holds before
+it waits, and waits in a line, so that many small needs cannot keep a large one from its turn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_raycompat.gpus import Gpu, Use, read_use
+from pytest_raycompat.lease import LIMIT_S, LOOK_EVERY_S, LeaseError, Waiting
+from pytest_raycompat.lease_files import LeaseFiles, Ticket
+from pytest_raycompat.markers import plural
+
+MEMORY_LIMIT_S = 120.0
+"""How long a flow waits, in seconds, where only memory is lacking: processes that are none of ours have it."""
+
+Enough = Callable[[Use], bool]
+"""Whether what a GPU has free is enough."""
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Why GPUs could not be had; ``others`` tells whether processes of ours have them, or came first."""
+
+    text: str
+    others: bool
+
+
+class GpuLeases:
+    """The GPUs that this process holds, of those that it may use.
+
+    Args:
+        gpus: those that it may use, as the caller's mask names and orders them.
+        folder: where the locks are; one for all of a user's processes.
+        waiting: told what is waited for.
+        greedy: whether to take more than are needed while no other process holds or needs any.
+    """
+
+    def __init__(self, gpus: Sequence[Gpu], folder: Path, waiting: Waiting, *, greedy: bool = True) -> None:
+        self.gpus = tuple(gpus)
+        self._names = frozenset(gpu.uuid for gpu in gpus)
+        self._files = LeaseFiles(folder)
+        self._waiting = waiting
+        self._greedy = greedy
+        self._locks: dict[str, int] = {}
+
+    @property
+    def held(self) -> tuple[Gpu, ...]:
+        """The GPUs that this process holds, in the order of the mask."""
+        return tuple(gpu for gpu in self.gpus if gpu.uuid in self._locks)
+
+    def wanted(self) -> bool:
+        """Tell whether another process waits for GPUs of which this one holds some."""
+        if not self._locks:
+            return False
+        with self._files.deciding():
+            return any(not ticket.gpus.isdisjoint(self._locks) for ticket in self._files.line())
+
+    def release(self) -> None:
+        """Give back what is held."""
+        for descriptor in self._locks.values():
+            self._files.unlock(descriptor)
+        self._locks.clear()
+
+    def hold(
+        self,
+        count: int,
+        *,
+        most: int = 0,
+        enough: Enough = lambda use: True,
+        give_up: Callable[[], str | None] = lambda: None,
+        limit_s: float = LIMIT_S,
+        memory_limit_s: float = MEMORY_LIMIT_S,
+    ) -> tuple[Gpu, ...]:
+        """Hold at least ``count`` GPUs, and return all that are held.
+
+        Args:
+            count: how many are needed.
+            most: how many to take where nobody else holds or needs any, if that is more.
+            enough: whether the memory that a GPU has free will do; asked of those that are not held yet.
+            give_up: called before GPUs are given back to wait for more; ends what uses them, or says why it cannot.
+            limit_s: how long to wait for other processes of ours, in seconds.
+            memory_limit_s: how long to wait where only memory is lacking, in seconds.
+
+        Raises:
+            LeaseError: they could not be had; says who has them.
+        """
+        if count > len(self.gpus):
+            raise LeaseError(f"{plural(count, 'GPU')} are needed, and {len(self.gpus)} may be used")
+        if len(self._locks) >= count:
+            return self.held
+        lack = self._take(count, most, enough)
+        if lack is not None and self._locks:
+            refusal = give_up()
+            if refusal is not None:
+                needed = f"{plural(count, 'GPU')} are needed, {len(self._locks)} are held here"
+                raise LeaseError(f"{needed} and cannot be given back to wait for more: {refusal}; {lack.text}")
+            self.release()
+        if lack is not None:
+            with self._files.queue(count, self._names) as ticket:
+                self._wait(lambda: self._take(count, most, enough, ticket), count, limit_s, memory_limit_s)
+        return self.held
+
+    def wait_for_memory(self, gpus: Sequence[Gpu], enough: Enough, limit_s: float = MEMORY_LIMIT_S) -> None:
+        """Wait until GPUs that are held already have enough memory free.
+
+        Raises:
+            LeaseError: they do not in time; says which processes have it.
+        """
+        began = time.monotonic()
+        while unfit := [use for use in read_use(gpus) if not enough(use)]:
+            waited, text = time.monotonic() - began, "; ".join(map(str, unfit))
+            if waited >= limit_s:
+                raise LeaseError(f"memory of {plural(len(unfit), 'GPU')} is not free after {waited:.0f} s: {text}")
+            self._waiting(text, waited, limit_s - waited)
+            time.sleep(LOOK_EVERY_S)
+
+    def _wait(self, take: Callable[[], Lack | None], count: int, limit_s: float, memory_limit_s: float) -> None:
+        began = others_until = time.monotonic()
+        while (lack := take()) is not None:
+            now = time.monotonic()
+            if lack.others:
+                others_until = now
+            left = min(limit_s - (now - began), memory_limit_s - (now - others_until))
+            if left <= 0:
+                raise LeaseError(f"{plural(count, 'GPU')} could not be had within {now - began:.0f} s: {lack.text}")
+            self._waiting(lack.text, now - began, left)
+            time.sleep(LOOK_EVERY_S)
+
+    def _take(self, count: int, most: int, enough: Enough, ticket: Ticket | None = None) -> Lack | None:
+        """Take what is needed, all of it or nothing; say what is lacking where it is not there."""
+        uses = {use.gpu.uuid: use for use in read_use(self.gpus)}  # takes a moment, so before others are kept waiting
+        with self._files.deciding():
+            rivals = [one for one in self._files.line() if one != ticket and not one.gpus.isdisjoint(self._names)]
+            ahead = [one for one in rivals if ticket is None or one.name < ticket.name]
+            locked, holders = self._files.lock_free(gpu.uuid for gpu in self.gpus if gpu.uuid not in self._locks)
+            try:
+                fit = [uuid for uuid in locked if uuid in uses and enough(uses[uuid])]
+                fit.sort(key=lambda uuid: -round(uses[uuid].free_gb))  # of those alike, the first of the mask
+                needed = count - len(self._locks)
+                if ahead or len(fit) < needed:
+                    return self._lack(ahead, holders, [uses.get(uuid) for uuid in locked if uuid not in fit])
+                alone = self._greedy and not rivals and not holders
+                for uuid in fit[: max(needed, most - len(self._locks)) if alone else needed]:
+                    self._files.sign(locked[uuid])
+                    self._locks[uuid] = locked.pop(uuid)
+            finally:
+                for descriptor in locked.values():
+                    self._files.unlock(descriptor)
+        return None
+
+    def _lack(self, ahead: Sequence[Ticket], holders: Mapping[str, str], unfit: Sequence[Use | None]) -> Lack:
+        names = {gpu.uuid: gpu.id for gpu in self.gpus}
+        said = [str(ticket) for ticket in ahead]
+        said += [f"GPU {names[uuid]} is held by {holder}" for uuid, holder in holders.items()]
+        said += [str(use) for use in unfit if use is not None]
+        said += ["the driver lists a GPU no more"] if None in unfit else []
+        return Lack("; ".join(said), others=bool(ahead or holders))
+
+
+def is_greedy(environ: Mapping[str, str]) -> bool:
+    """Tell whether a process may take more than it needs: not where it is one of several workers of pytest-xdist."""
+    return int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) == 1

@@ -1,0 +1,1 @@
+"""Tensor-parallel generate: the main job."""

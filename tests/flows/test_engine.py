@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from pytest_raycompat.flows.engine import executor_name, variables_for_actors
+
+
+class RayDistributedExecutor:
+    """An executor in this process."""
+
+
+def test_an_executor_in_this_process_is_named_itself() -> None:
+    name = executor_name(SimpleNamespace(model_executor=RayDistributedExecutor()))
+    assert name.endswith("test_engine.RayDistributedExecutor")
+
+
+def test_what_actors_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"NCCL_NVLS_ENABLE": "0", "NCCL_DEBUG": "INFO", "VLLM_LOGGING_LEVEL": "DEBUG", "HF_HUB_OFFLINE": "1"}
+    kept = {"VLLM_HOST_IP": "127.0.0.2", "VLLM_API_KEY": "secret", "CUDA_VISIBLE_DEVICES": "0", "SECRET": "1"}
+    for name, value in {**given, **kept}.items():
+        monkeypatch.setenv(name, value)
+    found = variables_for_actors()
+    assert {name: found.get(name) for name in given} == given
+    assert not kept.keys() & found.keys()

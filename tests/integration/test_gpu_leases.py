@@ -1,0 +1,150 @@
+"""Whole runs on GPUs that a test makes up: flows without Ray, which ask for GPUs as vLLM's do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_raycompat.report.document import Report, read_report
+
+CONFTEST = """
+import sys
+sys.path.append({root!r})
+from tests.fake_nvml import Device, FakeNvml
+from pytest_raycompat.gpus import GIB
+sys.modules["pynvml"] = FakeNvml(*(Device(f"GPU-{{name}}", "NVIDIA H200", 140 * GIB, used=GIB) for name in "abcd"))
+
+from pytest_raycompat.flows import needs, registry
+needs.check_engine = lambda session, flow, parameters: None  # there is no vLLM here
+registry.FLOWS["leased"] = registry.Flow("leased", "corp_flows.leased")
+"""
+FLOW = """
+import argparse, json, os, sys, time
+from pytest_raycompat.flows.reporting import run_program
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--log")
+parser.add_argument("--seconds", type=float)
+parser.add_argument("--number")
+parser.add_argument("--executor")
+parser.add_argument("--tensor-parallel-size")
+parser.add_argument("--model")
+parser.add_argument("--device")
+arguments = parser.parse_args()
+
+def body(reporter):
+    began = time.time()
+    time.sleep(arguments.seconds)
+    said = {"gpus": os.environ["CUDA_VISIBLE_DEVICES"].split(","), "began": began, "ended": time.time()}
+    with open(arguments.log, "a") as stream:
+        stream.write(json.dumps(said) + "\\n")
+
+sys.exit(run_program("leased", {}, body))
+"""
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("number", range({count}))
+def test_it(run_flow, number):
+    size = {sizes!r}[number % len({sizes!r})]
+    run_flow("leased", executor="mp", tensor_parallel_size=size, number=number, seconds={seconds}, log={log!r})
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def start(
+    pytester: pytest.Pytester,
+    clean_environment: pytest.MonkeyPatch,
+    make_interpreter: Callable[..., Path],
+    tmp_path: Path,
+    log: Path,
+) -> Callable[..., subprocess.Popen[str]]:
+    """Start pytest on flows of the given sizes, with the GPUs that a mask leaves."""
+    (tmp_path / "tmp").mkdir()
+    pytester.makeconftest(CONFTEST.format(root=str(Path(__file__).parents[2])))
+    pytester.mkpydir("corp_flows").joinpath("leased.py").write_text(FLOW)
+    python = make_interpreter({"ray": "2.60.0", "vllm": "0.32.0"})
+
+    def begin(name: str, *arguments: str, mask: str, sizes: list[int], count: int, seconds: float) -> Any:
+        tests = TESTS.format(count=count, sizes=sizes, seconds=seconds, log=str(log))
+        pytester.path.joinpath(f"test_{name}.py").write_text(tests)
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"test_{name}.py", *arguments]
+        command += ["--ray-cluster=local", "--raycompat-device=cuda", f"--raycompat-python={python}"]
+        return subprocess.Popen(
+            [*command, f"--raycompat-report={name}.json"],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": mask, "TMPDIR": str(tmp_path / "tmp")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return begin
+
+
+def finish(run: subprocess.Popen[str]) -> None:
+    text, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, text
+
+
+def turns(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def most_at_once(log: Path) -> int:
+    """Count how many flows ran at once at most, and see to it that none of these shared a GPU."""
+    all_turns = turns(log)
+    together = [[other for other in all_turns if other["began"] <= one["began"] < other["ended"]] for one in all_turns]
+    for several in together:
+        gpus = [gpu for one in several for gpu in one["gpus"]]
+        assert len(set(gpus)) == len(gpus), several
+    return max(map(len, together))
+
+
+def report_of(pytester: pytest.Pytester, name: str) -> Report:
+    return read_report(pytester.path / f"{name}.json")
+
+
+def test_workers_of_xdist_run_side_by_side(start: Callable[..., Any], log: Path, pytester: pytest.Pytester) -> None:
+    finish(start("xdist", "-n2", mask="2,1", sizes=[1], count=4, seconds=1.5))
+    assert len(turns(log)) == 4
+    assert most_at_once(log) == 2
+    assert {gpu for one in turns(log) for gpu in one["gpus"]} == {"2", "1"}
+    for record in report_of(pytester, "xdist").results:
+        (measured,) = record.evidence["gpu_memory"]
+        assert (measured["before_gb"], measured["peak_gb"], measured["after_gb"]) == (1.0, 1.0, 1.0)
+        assert record.evidence["gpu_memory_returned_after_s"] < 1
+
+
+def test_two_runs_share_the_machine(start: Callable[..., Any], log: Path) -> None:
+    one = start("one", mask="0,1,2,3", sizes=[2], count=2, seconds=2.0)
+    two = start("two", mask="GPU-d,GPU-c,GPU-b,GPU-a", sizes=[2], count=2, seconds=2.0)
+    finish(one)
+    finish(two)
+    assert len(turns(log)) == 4
+    assert most_at_once(log) == 2
+
+
+def test_needs_of_different_sizes_take_turns(start: Callable[..., Any], log: Path) -> None:
+    one = start("one", "-n2", mask="0,1", sizes=[2, 1], count=4, seconds=0.3)
+    two = start("two", mask="0,1", sizes=[1, 2], count=4, seconds=0.3)
+    finish(one)
+    finish(two)
+    assert sorted(len(turn["gpus"]) for turn in turns(log)) == [1, 1, 1, 1, 2, 2, 2, 2]
+    most_at_once(log)
+
+
+def test_what_is_leased_is_named_as_nvml_does(start: Callable[..., Any], log: Path) -> None:
+    finish(start("one", mask="GPU-c", sizes=[1], count=1, seconds=0.0))
+    assert [turn["gpus"] for turn in turns(log)] == [["2"]]
