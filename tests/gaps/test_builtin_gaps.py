@@ -140,6 +140,10 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.54.1", "0.27.1", "cpu"): BEFORE_2_56_ON_CPU,
     ("2.54.1", "0.29.0", "cpu"): BEFORE_2_56_ON_CPU,
     ("2.35.0+corp.1", "0.32.0", "cpu"): [run("compiled_graph", "cgraph-channels-hold-one-value")],
+    ("2.42.1", "0.32.0", "cpu"): [
+        run("compiled_graph", "cgraph-wide-graph-stalls", tensor_parallel_size=2, pipeline_parallel_size=1),
+        run("compiled_graph", tensor_parallel_size=1, pipeline_parallel_size=2),
+    ],
     ("2.43.0", "0.32.0", "cpu"): [
         data_llm("data-llm-243-model-field", behind=("data-async-uvloop-022", "data-llm-transformers-5", *BEFORE_2_50)),
     ],
