@@ -29,12 +29,13 @@ def applying(
         have = ", ".join(gap.id for gap in session.gaps if gap.workaround is not None and gap.workaround.env)
         raise ValueError(f"{identifier!r} is not a gap with variables to work around it: choose one of {have}")
     executor = gap.when.executor or parameters.get("executor")
-    named = {**parameters, **({"executor": executor} if executor is not None else {})}
+    others = {name: value for name, value in parameters.items() if name != "executor"}
+    named = {"executor": executor} | others if executor is not None else others
     plan = session.flows.plan(flow, named, shape)
     if gap not in session.judge.applicable(plan):
         return named, None
     variables = {**executor_variables(executor), **gap.workaround.env}
     chosen = next((name for name in ("ray-v2", "ray-v1") if executor_variables(name) == variables), None)
     if chosen is not None:
-        return {**parameters, "executor": chosen}, Setting(shape=shape, workaround=gap.id)
-    return {**parameters, "executor": "ray"}, Setting(shape=shape, variables=variables, workaround=gap.id)
+        return {"executor": chosen} | others, Setting(shape=shape, workaround=gap.id)
+    return {"executor": "ray"} | others, Setting(shape=shape, variables=variables, workaround=gap.id)

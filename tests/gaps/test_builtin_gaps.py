@@ -108,6 +108,8 @@ OLD_RAY_ON_CPU = [
         for tp, pp in SIZES
     ),
     run("rlhf", "cgraph-version-guard-elsewhere", executor="ray-v1"),
+    run("jobs", "cgraph-version-guard-elsewhere", executor="ray-v1"),
+    run("data_parallel", "cgraph-version-guard-data-parallel", executor="ray-v1"),
     run("rlhf", "fractional-gpus-leave-their-bundle", executor="ray-v2", way="colocate", engines=2),
 ]
 BEFORE_2_56_ON_CPU = [run("generate", executor=executor, tensor_parallel_size=2) for executor in ("ray-v1", "ray-v2")]
