@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from pytest_raycompat.cluster.protocol import NodeShape
 from pytest_raycompat.cluster.spec import parse_cluster_spec
 from pytest_raycompat.commands.run import Console
-from pytest_raycompat.flows.registry import FLOWS
+from pytest_raycompat.flows.registry import FLOWS, Flow
 from pytest_raycompat.session import Session
 from pytest_raycompat.settings import Settings
 
@@ -44,9 +45,19 @@ def seconds_of(report: Path) -> float:
     return report.stat().st_mtime - began.timestamp()
 
 
-def flows_in(report: Path) -> dict[str, tuple[str, list[str], str | None]]:
-    """Return the module, the arguments and the cluster of every flow that a report is about, by its command."""
-    found: dict[str, tuple[str, list[str], str | None]] = {}
+@dataclass(frozen=True)
+class Bare:
+    """A flow as a bare script; ``fails`` where the report has a gap for it."""
+
+    flow: Flow
+    arguments: list[str]
+    cluster: str | None
+    fails: bool
+
+
+def flows_in(report: Path) -> dict[str, Bare]:
+    """Return every flow that a report is about, by the command that runs it."""
+    found: dict[str, Bare] = {}
     for result in json.loads(report.read_text())["results"]:
         words = shlex.split(result.get("reproduce") or "")
         if "--" not in words:  # a test that ran no flow
@@ -54,29 +65,36 @@ def flows_in(report: Path) -> dict[str, tuple[str, list[str], str | None]]:
         options, arguments = words[: words.index("--")], words[words.index("--") + 1 :]
         name = options[options.index("run") + 1]
         cluster = next(word.partition("=")[2] for word in options if word.startswith("--ray-cluster="))
-        found[result["reproduce"]] = (FLOWS[name].module, arguments, None if cluster == "off" else cluster)
+        fails = result["verdict"] == "known-gap"
+        found[result["reproduce"]] = Bare(FLOWS[name], arguments, None if cluster == "off" else cluster, fails)
     return found
 
 
-def run_bare(session: Session, module: str, arguments: list[str], cluster: str | None) -> float:
+def run_bare(session: Session, bare: Bare) -> float:
     """Start a cluster, run a flow on it, end it, and return the seconds that all of it took."""
     began = time.perf_counter()
     environment = dict(session.variables)
     started = None
-    if cluster is not None:
-        shape = parse_cluster_spec(cluster).shape
+    if bare.cluster is not None:
+        shape = parse_cluster_spec(bare.cluster).shape
         assert shape is not None
-        started = session.clusters.make([NodeShape(gpus=gpus) for gpus in shape.gpus])
+        nodes = [NodeShape(gpus=gpus) for gpus in shape.gpus]
+        started = session.clusters.start(nodes, dashboard=bare.flow.dashboard)
         environment = dict(started.environment)
     environment.pop("TORCHDYNAMO_DISABLE", None)
-    command = [session.settings.python, "-m", module, "--model", str(session.tiny_model), "--device", session.device]
+    command = [session.settings.python, "-m", bare.flow.module, "--model", str(session.tiny_model)]
     child = session.children.start(
-        [*command, *arguments], environment=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, "--device", session.device, *bare.arguments],
+        environment=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    child.process.wait(1200)
+    failed = child.process.wait(1200) != 0
     child.end(0)
     if started is not None:
-        session.clusters.release(started)
+        started.close()
+    if failed != bare.fails:
+        raise SystemExit(f"{bare.flow.name} {' '.join(bare.arguments)}: {'failed' if failed else 'did not fail'}")
     return time.perf_counter() - began
 
 
@@ -92,8 +110,8 @@ def main() -> None:
         session = Session(Settings.read(root=Path(name), cluster="local"), (), Console())
         theirs = 0.0
         try:
-            for command, (module, arguments, cluster) in flows_in(report).items():
-                seconds = run_bare(session, module, arguments, cluster)
+            for command, bare in flows_in(report).items():
+                seconds = run_bare(session, bare)
                 theirs += seconds
                 print(f"{seconds:7.1f} s  {command}", flush=True)
         finally:
