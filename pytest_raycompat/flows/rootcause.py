@@ -18,6 +18,8 @@ PROCESS = re.compile(r"^\((?P<name>[^\s]*?(?: [^\s=]+)*? ?pid=\d+(?:, [^()]*)?)\
 # "ERROR 11-22 12:56:22 [core.py:1104] "
 LEVEL = re.compile(r"^(?:ERROR|CRITICAL|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] ?")
 BEGINS = "Traceback (most recent call last):"
+CREATION = "Exception raised in creation task: "
+"""How an actor says that it could not be made; the traceback follows without its first line (ray 2.35.0 to 2.60.0)."""
 # "ValueError: …", "ray.exceptions.RayTaskError(ValueError): …", "KeyboardInterrupt", "zmq.error.Again: …"
 ENDS = re.compile(r"^(?P<type>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?:\(\w+\))?)(?::\s?(?P<message>.*))?$")
 CARRIED = re.compile(r"^(?:\w+\.)*RayTaskError\((?P<type>\w+)\)$")
@@ -29,6 +31,8 @@ WRAPPERS = re.compile(
 )
 """Errors that only say that another process has failed (vllm/v1/engine/utils.py, vllm/v1/engine/exceptions.py)."""
 
+TRACKER = "/multiprocessing/resource_tracker.py"
+"""Python's own process that forgets shared memory prints a traceback where it is told twice; nobody fails of it."""
 ANSWERS = re.compile(r"OpenAIHTTPException")
 """How Ray Serve LLM refuses a request: it logs a traceback, and the client gets a 4xx (ray 2.60.0)."""
 
@@ -58,7 +62,7 @@ def _tracebacks(lines: Iterable[tuple[str, str]]) -> Iterator[ExceptionRecord]:
     for process, line in lines:
         text = line.strip()
         body = open_ones.get(process)
-        if text.endswith(BEGINS):
+        if text.endswith(BEGINS) or text.startswith(CREATION):
             open_ones[process] = []
         elif body is None:
             continue
@@ -104,7 +108,9 @@ def root_first(log: str, reported: Iterable[ExceptionRecord]) -> tuple[Exception
     causes = [
         record
         for record in elsewhere
-        if not WRAPPERS.search(f"{record.type}: {record.message}") and not ANSWERS.search(record.type)
+        if not WRAPPERS.search(f"{record.type}: {record.message}")
+        and not ANSWERS.search(record.type)
+        and TRACKER not in (record.traceback or "")
     ]
     return (*_without_repeats(causes), *chain)
 

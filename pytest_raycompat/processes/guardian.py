@@ -97,12 +97,15 @@ class Guardian:
 
     def end(self) -> None:
         """End everything that is ours."""
-        self.look()
-        leaders = sorted(self.sessions)
-        end_processes(leaders, lambda: processes_of(self.sessions, self.mark), grace_s=GRACE_S, limit_s=LIMIT_S)
+        end_processes(sorted(self.sessions), self._left, grace_s=GRACE_S, limit_s=LIMIT_S)
         remove_unused_segments(self.segments)
         for folder in self.folders:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _left(self) -> list[psutil.Process]:
+        """Find what is still alive, and note what it has mapped: a process may make a segment when it is asked to end."""
+        self.look()
+        return processes_of(self.sessions, self.mark)
 
 
 def main() -> None:

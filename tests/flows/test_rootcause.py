@@ -194,6 +194,37 @@ AttributeError: 'EngineCoreProc' object has no attribute 'executor'
 """
 
 
+def test_what_keeps_an_actor_from_being_made_is_the_cause_not_what_its_resource_tracker_prints() -> None:
+    log = printed(
+        "(server pid=4925) (APIServer pid=4925) \x1b[36m(EngineCoreActor pid=5353)\x1b[0m ",
+        """
+        Exception raised in creation task: The actor died because of an error raised in its creation task, \x1b[36mray
+                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          File "/env/vllm/v1/executor/ray_executor_v2.py", line 349, in _init_executor
+            .remote(
+          File "/env/ray/actor.py", line 1866, in _remote
+            raise ActorAlreadyExistsError(
+        ray.exceptions.ActorAlreadyExistsError: The name vllm_Worker_17 (namespace=None) is already taken.
+        /usr/lib/python3.12/multiprocessing/resource_tracker.py:123: UserWarning: resource_tracker: process died
+          warnings.warn('resource_tracker: process died unexpectedly, '
+        Traceback (most recent call last):
+          File "/usr/lib/python3.12/multiprocessing/resource_tracker.py", line 239, in main
+            cache[rtype].remove(name)
+        KeyError: '/psm_f462e09e'
+        """,
+    )
+    said = "the server ended with status 1 before it was healthy"
+    ended = ExceptionRecord(type="RuntimeError", message=said, process="driver")
+    assert pairs(root_first(log, (ended,))) == [
+        (
+            "EngineCoreActor pid=5353",
+            "ray.exceptions.ActorAlreadyExistsError",
+            "The name vllm_Worker_17 (namespace=None) is already taken.",
+        ),
+        ("driver", "RuntimeError", said),
+    ]
+
+
 def test_a_request_that_serve_llm_refuses_is_no_cause() -> None:
     log = """\
 (ServeReplica:app:OpenAiIngress pid=7) WARNING 2026-11-22 17:18:48 app -- Encountered failure while handling request 8b

@@ -52,6 +52,21 @@ time.sleep(2.2)  # the guardian looks once a second who has which segment mapped
 """
 
 
+SEGMENT_AT_THE_END = """
+start(sys.executable, "-c", '''
+import mmap, signal, sys, time
+def end(number, frame):
+    with open(sys.argv[1], "x+b") as stream:
+        stream.truncate(4096)
+        globals()["mapped"] = mmap.mmap(stream.fileno(), 4096)
+signal.signal(signal.SIGTERM, end)
+print(flush=True)
+while True:
+    time.sleep(60)
+''', SEGMENT).readline()
+"""
+
+
 class Owned(Protocol):
     """Starts the process of a run that has a folder, and children; ``last`` is the last thing that it does."""
 
@@ -92,6 +107,16 @@ def test_everything_is_gone_when_the_run_is_killed(
     process.send_signal(signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, [*told["pids"], told["guardian"]])), 15)
     assert not Path(told["folder"]).exists()
+    assert not segment.exists()
+
+
+def test_a_segment_that_is_made_while_all_is_ended_is_gone_too(
+    own: Owned, segment: Path, is_alive: Callable[[int], bool], wait_until: Callable[..., None]
+) -> None:
+    process, told = own("time.sleep(60)", children=SEGMENT_AT_THE_END.replace("SEGMENT", repr(str(segment))))
+    process.send_signal(signal.SIGKILL)
+    wait_until(segment.exists, 15)
+    wait_until(lambda: not any(map(is_alive, [*told["pids"], told["guardian"]])), 15)
     assert not segment.exists()
 
 
