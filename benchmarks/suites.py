@@ -3,8 +3,8 @@
     python benchmarks/suites.py [--of=REPORT.json] [PYTEST-ARGUMENTS]
 
 The suites run first (``suites`` where no path is given), or a report says what they ran, just before on this machine.
-Then every flow of theirs runs once as ``python -m MODULE`` on a cluster that is started for it with ``ray start`` and
-ended after it, without the variables that are set to make flows faster. One ratio comes out.
+Then every flow of theirs runs once as ``python -m MODULE`` on a cluster that is started for it with Ray's own
+``ray start`` and ended after it, without what is done to make flows and clusters faster. One ratio comes out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pytest_raycompat.cluster import local
 from pytest_raycompat.cluster.protocol import NodeShape
 from pytest_raycompat.cluster.spec import parse_cluster_spec
 from pytest_raycompat.commands.run import Console
@@ -108,6 +109,7 @@ def main() -> None:
         else:
             ours = run_suites(report, sys.argv[1:])
         session = Session(Settings.read(root=Path(name), cluster="local"), (), Console())
+        local.PROGRAM = "ray.scripts.scripts"
         theirs = 0.0
         try:
             for command, bare in flows_in(report).items():

@@ -19,6 +19,7 @@ from pytest_raycompat.gpus import Gpu, mask_of
 from pytest_raycompat.processes.children import Child, Children, describe_exit, free_port
 from pytest_raycompat.versions import satisfies
 
+PROGRAM = "pytest_raycompat.cluster.start_program"
 STARTED = "Ray runtime started."
 """What ``ray start`` prints once its raylet is up (Ray 2.35.0 to 2.60.0, ray/scripts/scripts.py)."""
 UNPROTECTED = (
@@ -179,7 +180,7 @@ class LocalCluster:
     def _start_node(self, index: int, arguments: list[str]) -> None:
         shape, address = self._shape[index], self._network.addresses[index]
         log = self._folder / f"node-{index}.log"
-        command = [*self._network.on(index), self._python, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
+        command = [*self._network.on(index), self._python, "-m", PROGRAM, "start", "--block", *arguments]
         command += [
             f"--node-ip-address={address}",
             f"--num-gpus={shape.gpus}",
@@ -262,9 +263,20 @@ class LocalCluster:
             shutil.copytree(session, target / "ray", dirs_exist_ok=True, ignore_dangling_symlinks=True)
         return str(target)
 
+    def ask_to_end(self) -> None:
+        """Have the processes of the cluster begin to end, without waiting; :meth:`close` does the rest."""
+        self.observer.close()
+        for child, _ in reversed(self._processes):
+            child.ask_to_end()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no node is alive any more."""
+        return all(child.poll() is not None for child, _ in self._processes)
+
     def close(self) -> None:
         """End every process of the cluster and remove its folder."""
-        self.observer.close()
+        self.ask_to_end()  # all nodes at once
         for child, _ in reversed(self._processes):
             child.end(END_GRACE_S)
         self._processes.clear()

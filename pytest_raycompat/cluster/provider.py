@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_raycompat.cluster.attached import AttachedCluster
+from pytest_raycompat.cluster.ending import Ending
 from pytest_raycompat.cluster.fitting import covers, covers_in_part
 from pytest_raycompat.cluster.local import LocalCluster
 from pytest_raycompat.cluster.network import lacking_namespaces
@@ -25,7 +26,7 @@ from pytest_raycompat.records import Environment
 START_LIMIT_S = 90.0
 STAND_INS = 2
 """How many GPUs a local cluster declares where there is none: enough for tensor_parallel_size=2."""
-MOST_ALIVE = 2
+MOST_ALIVE = 3
 """How many clusters stay up for further flows; each costs about 0.5 GB."""
 
 
@@ -74,6 +75,7 @@ class ClusterProvider:
         self._attached: AttachedCluster | None = None
         self._running: dict[Shape, LocalCluster] = {}  # the one used last is the last
         self._further: list[LocalCluster] = []
+        self._ending = Ending()
         self._notes: tuple[str, ...] = ()
         self.handed_out = False
         """Whether tests may be connected to the run's own cluster, and so keep it."""
@@ -176,7 +178,8 @@ class ClusterProvider:
             wanted = dataclasses.replace(wanted, gpus=(min(len(held), wanted.gpus[0]),))
         others = [there for there in self._running if there != self.shape]  # tests may be connected to the run's own
         for there in others[: max(0, len(self._running) + 1 - MOST_ALIVE)]:
-            self._running.pop(there).close()
+            self._end(self._running.pop(there))
+        self._ending.collect()
         nodes = [NodeShape(gpus=gpus) for gpus in wanted.gpus]
         cluster = self.start(nodes, held, late=wanted.late, namespaces=wanted.namespaces, dashboard=wanted.dashboard)
         self._running[wanted] = cluster
@@ -201,8 +204,15 @@ class ClusterProvider:
         if self.handed_out or self._further:
             return "a test uses a cluster on them"
         while self._running:
-            self._running.popitem()[1].close()
+            self._ending.begin(self._running.popitem()[1])
+        self._ending.finish()
         return None
+
+    def _end(self, cluster: LocalCluster) -> None:
+        """End a cluster, while the next one starts already; not where what is left of it could be on real GPUs."""
+        self._ending.begin(cluster)
+        if self.device == "cuda":
+            self._ending.finish()
 
     def make_way(self) -> None:
         """Between tests: where another process waits for GPUs that this one holds, give them back."""
@@ -225,7 +235,7 @@ class ClusterProvider:
             if running is cluster:
                 running.keep_logs("cluster-after-failure")
                 del self._running[shape]
-                running.close()
+                self._end(running)
 
     def make(self, shape: Sequence[NodeShape]) -> LocalCluster:
         """Start one more local cluster; :meth:`release` or the end of the run ends it.
@@ -292,8 +302,9 @@ class ClusterProvider:
     def close(self) -> None:
         """End what this run started."""
         for cluster in (*self._further, *self._running.values()):
-            cluster.close()
+            self._ending.begin(cluster)
         self._further.clear()
         self._running.clear()
+        self._ending.finish()
         if self._attached is not None:
             self._attached.close()

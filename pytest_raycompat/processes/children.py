@@ -11,11 +11,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_raycompat.processes.ownership import MARK_VARIABLE, SHARED_MEMORY, end_processes, processes_of
+from pytest_raycompat.processes.ownership import MARK_VARIABLE, SHARED_MEMORY, end_processes, processes_of, send
 
 GRACE_S = 10.0
 """How long a child may take to end by itself once asked, in seconds."""
@@ -147,6 +148,7 @@ class Child:
     def __init__(self, process: subprocess.Popen[Any], owner: Children) -> None:
         self.process = process
         self._owner = owner
+        self._asked_at: float | None = None
 
     @property
     def pid(self) -> int:
@@ -157,14 +159,23 @@ class Child:
         """Return its exit status, or None while it runs."""
         return self.process.poll()
 
+    def ask_to_end(self) -> None:
+        """Ask it to end, once, and do not wait; :meth:`end` does."""
+        if self._asked_at is None and self.poll() is None:
+            self._asked_at = time.monotonic()
+            send(self.pid, signal.SIGTERM)
+
     def end(self, grace_s: float = GRACE_S) -> int | None:
-        """End it and its whole session: asked first, killed after ``grace_s`` seconds.
+        """End it and its whole session: asked first, killed ``grace_s`` seconds after that.
 
         Returns:
             Its exit status; None where even a kill did not end it in time.
         """
-        leaders = [] if self.process.poll() is not None else [self.pid]
-        end_processes(leaders, self._left, grace_s=grace_s if leaders else 0.0, limit_s=grace_s + LIMIT_S)
+        self.ask_to_end()
+        left_s = 0.0  # what its session has left behind is not waited for
+        if self.poll() is None and self._asked_at is not None:
+            left_s = max(0.0, grace_s - (time.monotonic() - self._asked_at))
+        end_processes((), self._left, grace_s=left_s, limit_s=left_s + LIMIT_S)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):  # what it had not read when it ended

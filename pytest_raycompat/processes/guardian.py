@@ -103,7 +103,7 @@ class Guardian:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _left(self) -> list[psutil.Process]:
-        """Find what is still alive, and note what it has mapped: a process may make a segment when it is asked to end."""
+        """Find what is still alive, and note what it has mapped: some make a segment when they are asked to end."""
         self.look()
         return processes_of(self.sessions, self.mark)
 

@@ -28,6 +28,29 @@ def assert_same_as_control(result: Any, control: Any) -> None:
     assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE[result.device]
 
 
+class TestLateNode:
+    """An engine that waits for GPUs, and a node with them that joins while it waits.
+
+    The first, as its cluster then has two nodes, as the others need.
+    """
+
+    @pytest.fixture
+    def generated(self, run_flow: Any) -> Any:
+        """What makes the flow run in the test itself."""
+        return lambda: run_flow("generate", nodes=TWO_NODES, late_nodes=1, executor="ray-v2", tensor_parallel_size=2)
+
+    def test_the_engine_waited_for_it(self, generated: Any) -> None:
+        """Its placement group was pending on one node, and has a rank on each of two now."""
+        evidence = generated().evidence
+        assert [bundle["GPU"] for bundle in evidence["waited_for"]] == [1, 1]
+        assert evidence["nodes_before"] == 1
+        assert len(set(nodes_of(evidence))) == 2
+
+    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
+        """The wait changed nothing."""
+        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+
+
 @pytest.mark.parametrize(
     ("executor", "namespaces"), [("ray-v2", True), ("ray-v1", False)], ids=["ray-v2-namespaces", "ray-v1"]
 )
@@ -96,26 +119,6 @@ class TestHeadWithoutGpus:
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """The answers do not depend on where the driver is."""
-        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
-
-
-class TestLateNode:
-    """An engine that waits for GPUs, and a node with them that joins while it waits."""
-
-    @pytest.fixture
-    def generated(self, run_flow: Any) -> Any:
-        """What makes the flow run in the test itself."""
-        return lambda: run_flow("generate", nodes=TWO_NODES, late_nodes=1, executor="ray-v2", tensor_parallel_size=2)
-
-    def test_the_engine_waited_for_it(self, generated: Any) -> None:
-        """Its placement group was pending on one node, and has a rank on each of two now."""
-        evidence = generated().evidence
-        assert [bundle["GPU"] for bundle in evidence["waited_for"]] == [1, 1]
-        assert evidence["nodes_before"] == 1
-        assert len(set(nodes_of(evidence))) == 2
-
-    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
-        """The wait changed nothing."""
         assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
 
 

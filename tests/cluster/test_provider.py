@@ -32,7 +32,10 @@ class Cluster:
     def __init__(self, shape: Sequence[NodeShape], gpus: Sequence[Gpu]) -> None:
         self.shape = [node.gpus for node in shape]
         self.ids = [gpu.id for gpu in gpus][: sum(self.shape)]
-        self.closed = False
+        self.asked = self.has_ended = self.closed = False
+
+    def ask_to_end(self) -> None:
+        self.asked = True
 
     def close(self) -> None:
         self.closed = True
@@ -176,6 +179,27 @@ def test_stand_ins_are_not_leased(make: Callable[..., Provider]) -> None:
         provider.get(Shape((2,)), gpus=1)
         provider.make_way()
         assert [(cluster.shape, cluster.ids) for cluster in provider.started] == [([2], [])]
+
+
+def test_a_stand_in_cluster_that_is_not_needed_any_more_is_not_waited_for(make: Callable[..., Provider]) -> None:
+    provider = make(cuda=False)
+    for nodes in ((2,), (1, 1), (0, 1, 1), (0, 2)):
+        provider.get(Shape(nodes))
+    assert [cluster.asked for cluster in provider.started] == [False, True, False, False]
+    assert not provider.started[1].closed
+    provider.distrust(cast("Any", provider.started[2]))
+    provider.started[1].has_ended = True
+    provider.get(Shape((0, 1, 1)))
+    assert [cluster.closed for cluster in provider.started] == [False, True, False, False, False]
+    provider.close()
+    assert all(cluster.closed for cluster in provider.started)
+
+
+def test_on_real_gpus_the_next_cluster_waits_until_the_last_has_ended(make: Callable[..., Provider]) -> None:
+    provider = make()
+    provider.get()
+    provider.distrust(cast("Any", provider.started[0]))
+    assert provider.started[0].closed
 
 
 def test_more_than_there_are(make: Callable[..., Provider]) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -110,6 +111,40 @@ def test_a_child_that_does_not_end_is_killed(shell: Callable[[str], Child]) -> N
     began = time.monotonic()
     assert child.end(grace_s=0.3) == -signal.SIGKILL
     assert 0.3 <= time.monotonic() - began < 10
+
+
+def test_a_child_that_was_asked_to_end_is_not_waited_for(
+    shell: Callable[[str], Child], wait_until: Callable[..., None]
+) -> None:
+    child = shell("trap 'sleep 0.3; exit 7' TERM; echo ready; sleep 60 & wait")
+    assert child.process.stdout is not None
+    child.process.stdout.readline()
+    child.ask_to_end()
+    assert child.poll() is None
+    wait_until(lambda: child.poll() is not None, 10)
+    assert child.end() == 7
+
+
+def test_a_child_is_asked_to_end_once_and_its_grace_counts_from_then(
+    shell: Callable[[str], Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graces: list[float] = []
+
+    def note(leaders: Any, find: Any, *, grace_s: float, limit_s: float) -> Any:
+        graces.append(grace_s)
+        return end_processes(leaders, find, grace_s=grace_s, limit_s=limit_s)
+
+    monkeypatch.setattr("pytest_raycompat.processes.children.end_processes", note)
+    child = shell("trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done")
+    output, child.process.stdout = child.process.stdout, None  # else it is closed with the child
+    assert output is not None
+    output.readline()
+    child.ask_to_end()
+    time.sleep(0.3)
+    assert child.end(grace_s=1.0) == -signal.SIGKILL
+    assert 0 < graces[0] <= 0.7
+    assert output.read().split() == [b"asked"]
+    output.close()
 
 
 def test_the_streams_of_a_child_that_was_ended_are_closed(children: Children) -> None:
