@@ -90,12 +90,16 @@ def stage_package(folder: Path) -> Path:
     return staged
 
 
-def child_environment(base: Mapping[str, str], *, staged: Path, home: Path, cache: Path, device: str) -> dict[str, str]:
+def child_environment(
+    base: Mapping[str, str], *, staged: Path, home: Path, cache: Path, device: str, bytecode: bool = True
+) -> dict[str, str]:
     """Return the environment of everything that runs in the environment under test.
 
     Variables of a Ray that is not ours go, so that nothing connects there by accident. ``HOME`` is ours: a local
     ``ray.init()`` writes ``~/.ray/auth_token`` (Ray 2.59 and newer), vLLM writes ``~/.config/vllm`` and more.
     ``cache`` outlives the run: what vLLM finds out about a model's class costs each first engine 20 s (vLLM 0.32.0).
+    Where there is no ``bytecode`` and ``base`` forbids to write any, that is kept there too: torch alone would be
+    compiled for 17 s by each of a flow's processes (torch 2.11, seen).
     """
     ours = {
         key: value
@@ -108,6 +112,8 @@ def child_environment(base: Mapping[str, str], *, staged: Path, home: Path, cach
         ours.setdefault("PYTHONUSERBASE", str(Path(base["HOME"]) / ".local"))
     ours["HOME"] = str(home)
     ours.setdefault("VLLM_CACHE_ROOT", str(cache))
+    if not bytecode and ours.pop("PYTHONDONTWRITEBYTECODE", ""):
+        ours.setdefault("PYTHONPYCACHEPREFIX", str(cache / "bytecode"))
     ours["RAY_USAGE_STATS_ENABLED"] = "0"
     ours["VLLM_NO_USAGE_STATS"] = "1"
     if device == "cpu":

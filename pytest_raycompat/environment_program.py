@@ -34,6 +34,12 @@ def folder_of(package: str) -> str | None:
     return locations[0] if locations else None
 
 
+def has_bytecode() -> bool:
+    """Tell whether the large packages that are here have compiled modules beside their sources."""
+    folders = [folder for folder in map(folder_of, ("ray", "torch", "vllm")) if folder is not None]
+    return all(os.path.isdir(os.path.join(folder, "__pycache__")) for folder in folders)
+
+
 def default_executor(vllm: str, executors: list[str]) -> str | None:
     """Return which of its Ray executors this vLLM takes for ``ray``, from the default in its ``envs.py``."""
     found = [name for name in executors if name.startswith("ray")]
@@ -62,6 +68,7 @@ def describe() -> dict[str, Any]:
         "ray_client": version_of("grpcio") is not None,
         "vllm": vllm_version,
         "torch": version_of("torch"),
+        "bytecode": has_bytecode(),
         "vllm_build": None if vllm_version is None else ("cpu" if is_cpu else "accelerator"),
         "executors": executors,
         "default_executor": default_executor(vllm, executors) if vllm is not None else None,

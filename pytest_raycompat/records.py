@@ -51,6 +51,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     torch: str | None = None
     ray_client: bool = False
     """Whether Ray's client server can run: it needs grpcio, which plain ``ray`` does not bring."""
+    bytecode: bool = True
+    """Whether its Ray, torch and vLLM have bytecode: images that are built with ``PYTHONDONTWRITEBYTECODE`` lack it."""
     vllm_build: Literal["cpu", "accelerator"] | None = None
     executors: tuple[str, ...] = ()
     """Executors that this vLLM has, of ``ray-v2``, ``ray-v1``, ``mp`` and ``uni``."""

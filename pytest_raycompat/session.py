@@ -147,6 +147,7 @@ class Session:
             home=home,
             cache=self._kept_folder / "cache" / cache_name(self.environment),
             device=self.device,
+            bytecode=self.environment.bytecode,
         )
 
     @cached_property

@@ -273,6 +273,31 @@ def test_the_home_is_ours_and_user_packages_stay_visible() -> None:
     assert variables_of({"HOME": "/home/me", "PYTHONUSERBASE": "/else"}) == ALWAYS | {"PYTHONUSERBASE": "/else"}
 
 
+def test_bytecode_that_may_not_be_written_where_there_is_none_is_kept_in_the_cache() -> None:
+    base = {"PYTHONDONTWRITEBYTECODE": "1"}
+
+    def variables(base: dict[str, str], *, bytecode: bool) -> dict[str, str]:
+        paths = {"staged": Path("/run/site"), "home": Path("/run/home"), "cache": Path("/kept")}
+        return child_environment(base, **paths, device="cuda", bytecode=bytecode)
+
+    assert variables(base, bytecode=False) == ALWAYS | {"PYTHONPYCACHEPREFIX": "/kept/bytecode"}
+    mine = {"PYTHONPYCACHEPREFIX": "/mine"}
+    assert variables(base | mine, bytecode=False) == ALWAYS | mine
+    assert variables(base, bytecode=True) == ALWAYS | base
+    assert variables({}, bytecode=False) == ALWAYS
+
+
+def test_whether_there_is_bytecode_is_examined(make_interpreter: Callable[..., Path]) -> None:
+    python = make_interpreter({"torch": "2.7.1+bytecode"})  # which no other test has
+    (package,) = python.parents[1].glob("lib/python*/site-packages")
+    assert examine(str(python)).bytecode is True  # nothing large is there
+    (package / "torch").mkdir()
+    (package / "torch" / "__init__.py").touch()
+    assert examine(str(python)).bytecode is False
+    (package / "torch" / "__pycache__").mkdir()
+    assert examine(str(python)).bytecode is True
+
+
 def test_the_users_cache_stays() -> None:
     assert variables_of({"VLLM_CACHE_ROOT": "/big/disk"})["VLLM_CACHE_ROOT"] == "/big/disk"
 

@@ -1,10 +1,10 @@
-"""The cells of an atlas: those of matrices, cut to what a repository should keep."""
+"""The cells of an atlas: those of matrices, and reports of single runs, cut to what a repository should keep."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,14 @@ import msgspec
 from pytest_raycompat.files import write_file
 from pytest_raycompat.matrix.cells import CELL, REPORT, Cell, read_cell, read_cell_report
 from pytest_raycompat.records import ExceptionRecord
-from pytest_raycompat.report.document import AttemptRecord, GapRecord, Report, TestRecord, write_report
+from pytest_raycompat.report.document import (
+    AttemptRecord,
+    GapRecord,
+    Report,
+    TestRecord,
+    read_reports,
+    write_report,
+)
 from pytest_raycompat.report.terminal import shortened
 
 MOST_CHARACTERS = 2000
@@ -39,27 +46,63 @@ class Entry:
         digest = hashlib.sha256("\0".join(self.cell.arguments).encode()).hexdigest()[:6]
         return f"{self.cell.name}-{digest}"
 
+    @property
+    def device(self) -> str:
+        """Say what it was measured on: ``cpu``, or how many GPUs of which kind."""
+        device = self.report.device if self.report is not None else None
+        if device is None or device.kind == "cpu":
+            return self.cell.device
+        return f"{device.count} {' and '.join(dict.fromkeys(device.names)) or 'GPU'}"
 
-def read_entries(folders: Iterable[Path]) -> tuple[Entry, ...]:
-    """Read the cells of matrices and atlases; of the same tests on the same pair the newest run counts.
+
+def read_entries(paths: Iterable[Path]) -> tuple[Entry, ...]:
+    """Read the cells of matrices and atlases, and reports; of the same tests on the same pair the newest run counts.
 
     Raises:
-        AtlasError: a folder has none, or one that cannot be read.
+        AtlasError: a folder has no cell, or one that cannot be read.
+        ReportError: a file is not a report.
     """
     found: dict[str, Entry] = {}
-    for folder in folders:
-        paths = sorted(folder.glob(f"cells/*/{CELL}"))
-        if not paths:
-            raise AtlasError(f"{folder}: no cells here: name a folder that 'raycompat matrix' or 'atlas' has written")
-        for path in paths:
-            cell = read_cell(path.parent)
-            if cell is None:
-                raise AtlasError(f"{path}: not a cell, or its report cannot be read")
-            entry = Entry(cell, read_cell_report(path.parent))
+    for path in paths:
+        for entry in map(of_report, read_reports(path)) if path.is_file() else _cells(path):
             held = found.get(entry.name)
-            if held is None or held.cell.measured <= cell.measured:
+            if held is None or held.cell.measured <= entry.cell.measured:
                 found[entry.name] = entry
     return tuple(found.values())
+
+
+def _cells(folder: Path) -> Iterator[Entry]:
+    paths = sorted(folder.glob(f"cells/*/{CELL}"))
+    if not paths:
+        raise AtlasError(
+            f"{folder}: no cells here: name a folder that 'raycompat matrix' or 'atlas' has written, or a JSON report"
+        )
+    for path in paths:
+        cell = read_cell(path.parent)
+        if cell is None:
+            raise AtlasError(f"{path}: not a cell, or its report cannot be read")
+        yield Entry(cell, read_cell_report(path.parent))
+
+
+def of_report(report: Report) -> Entry:
+    """Make a cell of the report of one run, whatever made its environment."""
+    environment, device = report.environment, report.device
+    ray, vllm = environment.ray or "none", environment.vllm or "none"
+    where = device.kind if device.kind == "cpu" else f"{device.kind}-{device.count}"
+    cell = Cell(
+        name=f"ray-{ray}-vllm-{vllm}-{where}",
+        ray=ray,
+        vllm=vllm,
+        device=device.kind,
+        state="measured" if report.finished else "unfinished",
+        reason="" if report.finished else "the run was interrupted; what it did not reach is untested",
+        measured=report.created,
+        machine=report.machine,
+        project_version=report.project_version,
+        git_revision=report.git_revision,
+        arguments=tuple(sorted({record.file for record in report.results if record.file})),
+    )
+    return Entry(cell, report)
 
 
 def write_entries(entries: Iterable[Entry], folder: Path) -> None:

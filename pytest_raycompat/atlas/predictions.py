@@ -50,7 +50,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Why what was said did not come true."""
+    """Why what was said did not come true, or why a flow failed without a known gap."""
 
     flow: str
     """As that of a prediction."""
@@ -59,12 +59,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     vllm: str | None = None
     text: str
 
-    def holds(self, prediction: Prediction) -> bool:
-        """Tell whether it is about a prediction."""
-        versions = ((self.ray, prediction.ray), (self.vllm, prediction.vllm))
-        return self.flow in (prediction.flow, prediction.name) and all(
+    def holds(self, flow: str, ray: str, vllm: str) -> bool:
+        """Tell whether it is about a flow, which may have its executor after a space, on a pair."""
+        return self.flow in (flow, flow.partition(" ")[0]) and all(
             specifier is None or (is_version(version) and satisfies(version, specifier))
-            for specifier, version in versions
+            for specifier, version in ((self.ray, ray), (self.vllm, vllm))
         )
 
 
@@ -74,9 +73,9 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     predictions: tuple[Prediction, ...] = ()
     explanations: tuple[Explanation, ...] = ()
 
-    def explained(self, prediction: Prediction) -> str:
-        """Say why a prediction did not come true; empty where nobody has."""
-        return next((one.text for one in self.explanations if one.holds(prediction)), "")
+    def explained(self, flow: str, ray: str, vllm: str) -> str:
+        """Say why a flow did on a pair what was not expected of it."""
+        return next((one.text for one in self.explanations if one.holds(flow, ray, vllm)), "not explained yet")
 
     def of(self, ray: str, vllm: str, record: TestRecord) -> Prediction | None:
         """Find what was said of a test's flow; of several, what names the most parameters."""

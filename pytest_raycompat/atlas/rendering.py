@@ -21,6 +21,7 @@ def markdown(view: View) -> str:
     """Write the page for the documentation."""
     blocks = [f"# {TITLE}", LEAD]
     blocks += [_table(one) for one in view.tables]
+    blocks += [_red(view)] if view.red else []
     blocks += [_predictions(view)] if any(sum(row[1:]) for row in view.tally) else []
     blocks.append(_facts(view))
     return "\n\n".join(blocks) + "\n"
@@ -47,6 +48,20 @@ def _cell(shown: Shown) -> str:
     said = f"<br>said: {shown.prediction.said}" if shown.prediction is not None else ""
     gap = f" {code_cell(shown.gap)}" if shown.gap else ""
     return f"{mark_of(shown.verdict)} {shown.verdict}{gap}{said}"
+
+
+def _red(view: View) -> str:
+    rows = [
+        [
+            one.pair,
+            code_cell(one.flow),
+            one.verdict,
+            code_cell(shortened(one.cause, MOST_CHARACTERS)),
+            code_cell(one.explained),
+        ]
+        for one in view.red
+    ]
+    return "## What failed without a known gap\n\n" + "\n".join(table(["pair", "flow", "verdict", "how", "why"], rows))
 
 
 def _predictions(view: View) -> str:

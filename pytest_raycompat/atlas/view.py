@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_raycompat.atlas.entries import Entry, in_order
 from pytest_raycompat.atlas.predictions import Prediction, Predictions, Score, score, tally
-from pytest_raycompat.records import Verdict
+from pytest_raycompat.records import RED, Verdict
 from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.report.terminal import ORDER, counts, group_of
 
@@ -19,6 +19,10 @@ class Shown:
 
     verdict: Verdict | None
     """None where it was not measured."""
+    cause: str = ""
+    """Why it is red; empty where it is not."""
+    explained: str = ""
+    """What somebody has written about that."""
     tests: int = 0
     gap: str = ""
     prediction: Prediction | None = None
@@ -38,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All Rays with one vLLM on one device."""
+    """All Rays with one vLLM on one kind of machine."""
 
     title: str
     rays: tuple[str, ...]
@@ -77,6 +81,17 @@ class Surprise:
 
 
 @dataclass(frozen=True)
+class Red:
+    """What failed without a known gap."""
+
+    pair: str
+    flow: str
+    verdict: str
+    cause: str
+    explained: str
+
+
+@dataclass(frozen=True)
 class View:
     """An atlas."""
 
@@ -84,14 +99,15 @@ class View:
     facts: tuple[Fact, ...]
     tally: tuple[tuple[str, int, int, int], ...]
     surprises: tuple[Surprise, ...]
+    red: tuple[Red, ...]
 
 
 def view(entries: Sequence[Entry], predictions: Predictions | None = None) -> View:
     """Lay out an atlas."""
     ordered = in_order(entries)
     predictions = predictions or Predictions()
-    keys = dict.fromkeys((entry.cell.vllm, entry.cell.device) for entry in ordered)
-    tables = [_table([one for one in ordered if (one.cell.vllm, one.cell.device) == key], predictions) for key in keys]
+    keys = dict.fromkeys((entry.cell.vllm, entry.device) for entry in ordered)
+    tables = [_table([one for one in ordered if (one.cell.vllm, one.device) == key], predictions) for key in keys]
     scored = [
         (table, ray, row, shown)
         for table in tables
@@ -106,17 +122,28 @@ def view(entries: Sequence[Entry], predictions: Predictions | None = None) -> Vi
         surprises=tuple(
             Surprise(
                 pair=f"Ray {ray}, {table.title}",
-                flow=f"{row.name} {row.parameters}".strip(),
+                flow=_title(row),
                 said=shown.prediction.said,
                 verdict=shown.verdict or "",
                 score=shown.score,
                 why=shown.prediction.why,
-                explained=predictions.explained(shown.prediction) or "not explained yet",
+                explained=predictions.explained(shown.prediction.flow, shown.prediction.ray, shown.prediction.vllm),
             )
             for table, ray, row, shown in scored
             if shown.prediction is not None and shown.score != "hit"
         ),
+        red=tuple(
+            Red(f"Ray {ray}, {table.title}", _title(row), shown.verdict or "", shown.cause, shown.explained)
+            for table in tables
+            for row in table.rows
+            for ray, shown in zip(table.rays, row.cells, strict=True)
+            if shown.cause
+        ),
     )
+
+
+def _title(row: Row) -> str:
+    return f"{row.name} {row.parameters}".strip()
 
 
 def _table(entries: Sequence[Entry], predictions: Predictions) -> Table:
@@ -130,8 +157,8 @@ def _table(entries: Sequence[Entry], predictions: Predictions) -> Table:
         Row(name, parameters, tuple(_shown(columns.get(ray, []), predictions) for ray in rays))
         for (name, parameters), columns in sorted(found.items())
     )
-    first = entries[0].cell
-    title = f"{'no vLLM' if first.vllm == 'none' else f'vLLM {first.vllm}'}, {first.device}"
+    vllm = entries[0].cell.vllm
+    title = f"{'no vLLM' if vllm == 'none' else f'vLLM {vllm}'}, {entries[0].device}"
     return Table(title, rays, tuple(_why_nothing(entries, ray) for ray in rays), rows)
 
 
@@ -145,8 +172,12 @@ def _shown(records: Sequence[tuple[Entry, TestRecord]], predictions: Predictions
         return Shown(None)
     entry, record = min(records, key=lambda one: ORDER.index(one[1].verdict))
     prediction = predictions.of(entry.cell.ray, entry.cell.vllm, record)
+    flow = " ".join(filter(None, [record.flow or record.id, record.parameters.get("executor")]))
+    red = record.verdict in RED
     return Shown(
         verdict=record.verdict,
+        cause=(record.reason or record.verdict) if red else "",
+        explained=predictions.explained(flow, entry.cell.ray, entry.cell.vllm) if red else "",
         tests=len(records),
         gap=record.gap or "",
         prediction=prediction,
@@ -164,11 +195,9 @@ def fact(entry: Entry) -> Fact:
     """Say how a cell was measured."""
     cell = entry.cell
     machine = f"{cell.machine.cpu}, {cell.machine.cpus} CPUs" if cell.machine is not None else "a machine not known"
-    if entry.report is not None and entry.report.device.names:
-        machine += f", {', '.join(entry.report.device.names)}"
     return Fact(
         pair=f"Ray {cell.ray}, {'no vLLM' if cell.vllm == 'none' else f'vLLM {cell.vllm}'}",
-        device=cell.device,
+        device=entry.device,
         state=cell.state,
         verdicts=counts(entry.report.results) if entry.report is not None else "",
         measured=cell.measured,

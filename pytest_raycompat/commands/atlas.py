@@ -14,12 +14,16 @@ def add(commands: Any) -> None:
     """Declare the subcommand."""
     atlas = commands.add_parser(
         "atlas",
-        help="put the cells of matrices together into one folder with one page",
+        help="put the cells of matrices and reports of single runs together into one folder with one page",
         epilog="The folder has the cells, as JSON, index.md and, where jinja2 is installed, index.html. It can be one "
         "of the folders that are read, which adds to it.",
     )
     atlas.add_argument(
-        "folders", nargs="+", metavar="DIR", type=Path, help="what 'raycompat matrix' or this command has written"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        type=Path,
+        help="a folder that 'raycompat matrix' or this command has written, or a JSON report",
     )
     atlas.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="where to write")
     atlas.add_argument(
@@ -47,7 +51,7 @@ def run_atlas(arguments: argparse.Namespace) -> int:
     if output.is_file():
         raise CommandError(f"-o: {str(output)!r} is a file: write the path of a folder")
     predictions = read_predictions(arguments.predictions)
-    entries = read_entries(arguments.folders)
+    entries = read_entries(arguments.paths)
     shown = view(entries, predictions)
     write_entries(entries, output)
     write_file(output / "index.md", markdown(shown).encode())

@@ -27,7 +27,7 @@ from pytest_raycompat.probe.rendering import Cell as Probed
 from pytest_raycompat.probe.rendering import json_text
 from pytest_raycompat.records import ExceptionRecord, Verdict
 from pytest_raycompat.report import schema
-from pytest_raycompat.report.document import MachineRecord, write_report
+from pytest_raycompat.report.document import DeviceRecord, MachineRecord, write_report
 from tests.making import make_gap, make_record, make_report
 
 MACHINE = MachineRecord(cpu="AMD EPYC", cpus=2, memory_gb=24.0)
@@ -115,8 +115,60 @@ def test_a_folder_without_cells(tmp_path: Path) -> None:
     with pytest.raises(AtlasError) as raised:
         read_entries([tmp_path])
     assert str(raised.value) == (
-        f"{tmp_path}: no cells here: name a folder that 'raycompat matrix' or 'atlas' has written"
+        f"{tmp_path}: no cells here: name a folder that 'raycompat matrix' or 'atlas' has written, or a JSON report"
     )
+
+
+def on_gpus(count: int, *records: Any, **fields: Any) -> Any:
+    device = DeviceRecord(kind="cuda", count=count, names=("NVIDIA H200",) * count)
+    return make_report(*records, device=device, **fields)
+
+
+def test_a_report_of_one_run_is_a_cell_of_the_machine_it_ran_on(tmp_path: Path) -> None:
+    for count in (1, 2):
+        write_report(tmp_path / f"{count}.json", on_gpus(count, generate("passed", "ray-v2", file="suites/a.py")))
+    write_entries(read_entries([tmp_path / "1.json", tmp_path / "2.json"]), tmp_path / "atlas")
+    entries = read_entries([tmp_path / "atlas"])
+    assert [(one.cell.state, one.cell.arguments, one.device) for one in entries] == [
+        ("measured", ("suites/a.py",), "1 NVIDIA H200"),
+        ("measured", ("suites/a.py",), "2 NVIDIA H200"),
+    ]
+    text = markdown(view(entries))
+    assert "vLLM 0.32.0, 1 NVIDIA H200" in text
+    assert "vLLM 0.32.0, 2 NVIDIA H200" in text
+
+
+def test_what_an_interrupted_run_did_not_reach_is_untested(tmp_path: Path) -> None:
+    records = (generate("passed", "ray-v2"), generate("untested", "ray-v1"))
+    write_report(tmp_path / "r.json", on_gpus(2, *records, finished=False))
+    (entry,) = read_entries([tmp_path / "r.json"])
+    assert entry.cell.state == "unfinished"
+    text = markdown(view([entry]))
+    assert "✅ passed" in text
+    assert "untested" in text
+    assert "the run was interrupted; what it did not reach is untested" in text
+
+
+def test_what_is_red_is_listed_with_how_and_why(make_matrix: Callable[..., Path]) -> None:
+    reason = "failed: error in phase 'start': ValueError: no"
+    folders = [
+        make_matrix("a", "2.42.1", generate("failed", "ray-v1", reason=reason), generate("known-gap", "ray-v2")),
+        make_matrix("b", "2.60.0", generate("infra", "ray-v1"), generate("passed", "ray-v2")),
+    ]
+    explanation = Explanation(flow="generate ray-v1", ray="<2.43", text="it has no stream context")
+    shown = view(read_entries(folders), Predictions(explanations=(explanation,)))
+    assert [(one.pair, one.verdict, one.cause, one.explained) for one in shown.red] == [
+        ("Ray 2.60.0, vLLM 0.32.0, cpu", "infra", "infra", "not explained yet"),
+        ("Ray 2.42.1, vLLM 0.32.0, cpu", "failed", reason, "it has no stream context"),
+    ]
+    assert "| `failed: error in phase 'start': ValueError: no` | `it has no stream context` |" in markdown(shown)
+    assert "it has no stream context" in page(shown)
+
+
+def test_a_file_that_is_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.json").write_text("{")
+    assert main(["atlas", str(tmp_path / "r.json"), "--output", str(tmp_path / "atlas")]) == 4
+    assert capsys.readouterr().err.startswith(f"raycompat: {tmp_path / 'r.json'}: ")
 
 
 def test_a_damaged_cell(make_matrix: Callable[..., Path]) -> None:
@@ -244,7 +296,10 @@ def test_what_the_probe_writes(tmp_path: Path) -> None:
         Prediction(ray="2.35.0", vllm="0.32.0", flow="generate ray-v1", said="breaks", why="it is not there"),
         Prediction(ray="2.35.0", vllm="0.32.0", flow="jobs", said="no obstacle found"),
     )
-    assert [found.explained(one) for one in found.predictions] == ["", "a race"]
+    assert [found.explained(one.flow, one.ray, one.vllm) for one in found.predictions] == [
+        "not explained yet",
+        "a race",
+    ]
 
 
 def test_the_command(
