@@ -14,6 +14,7 @@ from typing import Any
 RAY_EXECUTORS = (
     ("ray-v2", ("v1/executor/ray_executor_v2.py",)),  # since vLLM 0.20
     ("ray-v1", ("v1/executor/ray_executor.py", "v1/executor/ray_distributed_executor.py")),  # up to vLLM 0.32
+    ("ray-v0", ("core/scheduler.py",)),  # what the V0 engine alone has, up to vLLM 0.10
 )
 
 
@@ -42,7 +43,7 @@ def has_bytecode() -> bool:
 
 def default_executor(vllm: str, executors: list[str]) -> str | None:
     """Return which of its Ray executors this vLLM takes for ``ray``, from the default in its ``envs.py``."""
-    found = [name for name in executors if name.startswith("ray")]
+    found = [name for name in executors if name in ("ray-v2", "ray-v1")]
     if len(found) < 2:
         return found[0] if found else None
     with open(os.path.join(vllm, "envs.py"), encoding="utf-8") as stream:

@@ -55,7 +55,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its Ray, torch and vLLM have bytecode: images that are built with ``PYTHONDONTWRITEBYTECODE`` lack it."""
     vllm_build: Literal["cpu", "accelerator"] | None = None
     executors: tuple[str, ...] = ()
-    """Executors that this vLLM has, of ``ray-v2``, ``ray-v1``, ``mp`` and ``uni``."""
+    """Executors that this vLLM has, of ``ray-v2``, ``ray-v1``, ``ray-v0``, ``mp`` and ``uni``."""
     default_executor: str | None = None
     """What ``distributed_executor_backend="ray"`` means by default in this vLLM: ``ray-v1`` or ``ray-v2``."""
 

@@ -28,7 +28,9 @@ def add(commands: Any) -> None:
     listing.add_argument("--ray", metavar="VERSION", help="only gaps that this Ray may meet")
     listing.add_argument("--vllm", metavar="VERSION", help="only gaps that this vLLM may meet")
     listing.add_argument("--flow", help="only gaps of this flow")
-    listing.add_argument("--executor", choices=("ray-v1", "ray-v2", "mp", "uni"), help="only gaps of this executor")
+    listing.add_argument(
+        "--executor", choices=("ray-v0", "ray-v1", "ray-v2", "mp", "uni"), help="only gaps of this executor"
+    )
     listing.add_argument("--device", choices=("cpu", "cuda"), help="only gaps of this device")
     listing.add_argument("--format", choices=("text", "json", "md"), default="text", help="default: text")
     listing.set_defaults(command=list_gaps)

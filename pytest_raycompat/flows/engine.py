@@ -10,7 +10,7 @@ from pytest_raycompat.flows.reporting import Reporter, qualified_name
 from pytest_raycompat.flows.worker_evidence import own_variables
 from pytest_raycompat.platforms import ACTIVATION_VARIABLE
 
-EXECUTORS = ("ray-v2", "ray-v1", "ray", "mp", "uni")
+EXECUTORS = ("ray-v2", "ray-v1", "ray-v0", "ray", "mp", "uni")
 RAY_V2_VARIABLE = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
 """Chooses between vLLM's two Ray executors; exists since vLLM 0.20, default 1 since 0.21 (vllm/envs.py)."""
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--executor",
         choices=EXECUTORS,
         default="ray-v2",
-        help="ray is what vLLM takes by itself; mp and uni are without Ray",
+        help="ray-v0 is that of the V0 engine, ray what vLLM takes by itself; mp and uni are without Ray",
     )
     parser.add_argument("--tensor-parallel-size", type=int, default=1)
     parser.add_argument("--pipeline-parallel-size", type=int, default=1)
@@ -52,7 +52,11 @@ def parameters(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def executor_variables(executor: str | None) -> dict[str, str]:
     """Return the variables by which vLLM takes ``executor``; none for ``ray``, which is its own choice."""
-    return {"ray-v2": {RAY_V2_VARIABLE: "1"}, "ray-v1": {RAY_V2_VARIABLE: "0"}}.get(executor or "", {})
+    return {
+        "ray-v2": {RAY_V2_VARIABLE: "1"},
+        "ray-v1": {RAY_V2_VARIABLE: "0"},
+        "ray-v0": {RAY_V2_VARIABLE: "0", "VLLM_USE_V1": "0"},
+    }.get(executor or "", {})
 
 
 def prepare_process(arguments: argparse.Namespace) -> None:

@@ -9,12 +9,16 @@ from typing import Any
 EXECUTOR_CLASSES: Mapping[str, tuple[str, ...]] = {
     "ray-v2": ("RayExecutorV2",),
     "ray-v1": ("RayDistributedExecutor",),
+    "ray-v0": ("RayDistributedExecutor",),
     "ray": ("RayExecutorV2", "RayDistributedExecutor"),
 }
 """Names of vLLM's executor classes; ``ray`` is whichever of them that vLLM takes."""
+V0_MODULES = "vllm.executor."
+"""Where the V0 engine (vLLM up to 0.10) has its executors; a class of the same name is in ``vllm.v1.executor``."""
 WORKER_CLASSES: Mapping[str, tuple[str, ...]] = {
     "ray-v2": ("RayWorkerProc",),
     "ray-v1": ("RayWorkerWrapper",),
+    "ray-v0": ("RayWorkerWrapper",),
     "ray": ("RayWorkerProc", "RayWorkerWrapper"),
 }
 """Names of vLLM's actor classes; a flow without an engine has actors of its own."""
@@ -52,9 +56,12 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
     """
     executor = str(parameters.get("executor", ""))
     missing = []
-    name = str(evidence.get("executor_class", "")).rsplit(".", 1)[-1]
+    qualified = str(evidence.get("executor_class", ""))
+    name = qualified.rsplit(".", 1)[-1]
     if executor in EXECUTOR_CLASSES and name not in EXECUTOR_CLASSES[executor]:
         missing.append(f"the executor is {name or 'unknown'}, not {EXECUTOR_CLASSES[executor][0]}")
+    elif executor in ("ray-v0", "ray-v1") and qualified.startswith(V0_MODULES) != (executor == "ray-v0"):
+        missing.append(f"the executor is {qualified}, which is not that of the {executor[-2:].upper()} engine")
     workers = evidence.get("workers", [])
     wanted = list(range(ranks(parameters)))
     answered = sorted(worker["rank"] for worker in workers)

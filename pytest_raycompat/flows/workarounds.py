@@ -35,7 +35,7 @@ def applying(
     if gap not in session.judge.applicable(plan):
         return named, None
     variables = {**executor_variables(executor), **gap.workaround.env}
-    chosen = next((name for name in ("ray-v2", "ray-v1") if executor_variables(name) == variables), None)
+    chosen = next((name for name in ("ray-v2", "ray-v1", "ray-v0") if executor_variables(name) == variables), None)
     if chosen is not None:
         return {"executor": chosen} | others, Setting(shape=shape, workaround=gap.id)
     return {"executor": "ray"} | others, Setting(shape=shape, variables=variables, workaround=gap.id)

@@ -11,7 +11,7 @@ from pytest_raycompat.judgement import BY_OUTCOME
 from pytest_raycompat.records import Environment
 from pytest_raycompat.report.document import Report, TestRecord
 
-EXECUTORS = ("ray-v1", "ray-v2", "mp", "uni")
+EXECUTORS = ("ray-v0", "ray-v1", "ray-v2", "mp", "uni")
 MOST_CHARACTERS = 160
 _VARIABLE = re.compile(
     r"(?P<id>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b0x[0-9a-fA-F]+\b"

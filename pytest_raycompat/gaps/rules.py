@@ -15,8 +15,9 @@ from pytest_raycompat.gaps.schema import Conditions, Gap, GapKeys
 from pytest_raycompat.versions import can_hold, is_version, parse_specifier, satisfies
 
 PACKAGES = ("ray", "vllm", "torch", "python")
-EXECUTOR_NEEDS: Mapping[str, str] = {"ray-v2": ">=0.20", "ray-v1": "<0.33"}
-"""The vLLM that has an executor: vllm/v1/executor/ray_executor_v2.py came in 0.20.0, ray_executor.py went in 0.33.0."""
+EXECUTOR_NEEDS: Mapping[str, str] = {"ray-v2": ">=0.20", "ray-v1": "<0.33", "ray-v0": "<0.11"}
+"""The vLLM that has an executor: vllm/v1/executor/ray_executor_v2.py came in 0.20.0, ray_executor.py went in 0.33.0.
+The V0 engine went in 0.11.0."""
 EVERY_FLOW_HAS = ("launch", "proof")
 """Phases that the runner adds to those of a flow."""
 

@@ -34,7 +34,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     torch: str | None = None
     python: str | None = None
     device: Literal["cpu", "cuda"] | None = None
-    executor: Literal["ray-v1", "ray-v2", "mp", "uni"] | None = None
+    executor: Literal["ray-v0", "ray-v1", "ray-v2", "mp", "uni"] | None = None
     parameters: dict[str, str | int | bool] = {}
     """Parameters of the flow and the values that they have; one that is not given to the flow does not hold."""
     head_gpus: int | None = None

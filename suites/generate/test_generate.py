@@ -17,6 +17,7 @@ on_every_engine = pytest.mark.parametrize(
         ("ray-v2", 1),
         ("ray-v2", 2),
         ("ray-v1", 2),
+        pytest.param("ray-v0", 2, marks=pytest.mark.vllm_version("<0.11")),
         pytest.param("ray-v2", 4, marks=pytest.mark.gpus(4)),
         pytest.param("ray-v1", 4, marks=pytest.mark.gpus(4)),
     ],

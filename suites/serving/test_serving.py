@@ -9,7 +9,13 @@ import pytest
 from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE
 
 on_every_server = pytest.mark.parametrize(
-    ("executor", "entry_point"), [("ray-v2", "api-server"), ("ray-v1", "api-server"), ("ray-v2", "vllm-serve")]
+    ("executor", "entry_point"),
+    [
+        ("ray-v2", "api-server"),
+        ("ray-v1", "api-server"),
+        pytest.param("ray-v0", "api-server", marks=pytest.mark.vllm_version("<0.11")),
+        ("ray-v2", "vllm-serve"),
+    ],
 )
 
 

@@ -52,7 +52,18 @@ V0_EVIDENCE: dict[str, Any] = {
 
 
 def test_a_rank_in_the_driver_has_an_actor_that_holds_its_gpu() -> None:
-    assert missing(V0_EVIDENCE, {"executor": "ray-v1", "tensor_parallel_size": 2}) == ()
+    assert missing(V0_EVIDENCE, {"executor": "ray-v0", "tensor_parallel_size": 2}) == ()
+
+
+def test_the_engine_of_the_other_generation_is_not_the_one_that_was_asked_for() -> None:
+    v0 = str(V0_EVIDENCE["executor_class"])
+    parameters = {"executor": "ray-v1", "tensor_parallel_size": 2}
+    assert missing(V0_EVIDENCE, parameters) == (f"the executor is {v0}, which is not that of the V1 engine",)
+    v1 = v0.replace("vllm.executor", "vllm.v1.executor")
+    parameters["executor"] = "ray-v0"
+    assert missing({**V0_EVIDENCE, "executor_class": v1}, parameters) == (
+        f"the executor is {v1}, which is not that of the V0 engine",
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +73,7 @@ def test_a_rank_in_the_driver_without_one(idle: dict[str, Any]) -> None:
     first, second = V0_EVIDENCE["actors"]
     actors = [{**first, **idle}, second] if idle else [second]
     why = ("rank 0 (pid 10) is not a live actor of this engine in Ray",)
-    assert missing({**V0_EVIDENCE, "actors": actors}, {"executor": "ray-v1", "tensor_parallel_size": 2}) == why
+    assert missing({**V0_EVIDENCE, "actors": actors}, {"executor": "ray-v0", "tensor_parallel_size": 2}) == why
 
 
 def test_a_silent_fallback_to_another_executor_is_named() -> None:

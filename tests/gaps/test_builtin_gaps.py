@@ -125,10 +125,28 @@ ON_GPUS = [
     ),
     run("rlhf", executor="ray-v2", way="rpc", tensor_parallel_size=1, trainer_gpus=1, node_gpus=(2,)),
     run("rlhf", executor="ray-v2", way="colocate", engines=2, node_gpus=(2,)),
+    *(
+        run(flow, "dp-ray-v2-actor-name-taken", executor="ray-v2", data_parallel_size=2, node_gpus=(2,))
+        for flow in ("data_parallel", "serve")
+    ),
+    run("ray_serve", "serve-llm-256-vllm-021", executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
+    run("ray_data", executor="ray-v2", tensor_parallel_size=2, failing_row=True, node_gpus=(2,)),
+    run("jobs", executor="ray-v2", tensor_parallel_size=2, node_gpus=(2,)),
 ]
 OLD_RAY_ON_GPUS = [
     run("generate", executor="ray-v2", tensor_parallel_size=2, node_gpus=(2,)),
     run("generate", "cgraph-version-guard", executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
+]
+SEED_ON_GPUS = [
+    run("generate", executor="ray-v0", tensor_parallel_size=2, node_gpus=(2,)),
+    run(
+        "generate",
+        "cgraph-version-guard-vllm-010",
+        behind=("gpu-held-after-shutdown",),
+        executor="ray-v1",
+        tensor_parallel_size=2,
+        node_gpus=(2,),
+    ),
 ]
 BOTO3 = ("llm-needs-boto3",)
 """Shows only where boto3 is not installed."""
@@ -154,6 +172,7 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
             "data-async-uvloop-022", "data-llm-transformers-5", behind=BEFORE_2_50
         )  # with a new uvloop and with 0.21
     ],
+    ("2.35.0", "0.10.0", "cuda"): SEED_ON_GPUS,
     ("2.50.1", "0.10.0", "cpu"): [serve_llm("serve-llm-new-ray-old-vllm")],
     ("2.50.1", "0.28.0", "cpu"): [serve_llm("serve-llm-249-vllm-015")],
     ("2.50.1", "0.32.0", "cpu"): [serve_llm("serve-llm-249-vllm-029")],

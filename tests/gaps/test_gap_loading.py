@@ -206,7 +206,7 @@ WRONG_FILES = {
         'executor = "ray-v1"',
         'executor = "ray"',
         25,
-        "when.executor: 'ray' is not one of ray-v1, ray-v2, mp, uni",
+        "when.executor: 'ray' is not one of ray-v0, ray-v1, ray-v2, mp, uni",
     ),
     "id of another file": (
         'id = "some-gap"\ntitle',
