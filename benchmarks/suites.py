@@ -4,7 +4,9 @@
 
 The suites run first (``suites`` where no path is given), or a report says what they ran, just before on this machine.
 Then every flow of theirs runs once as ``python -m MODULE`` on a cluster that is started for it with Ray's own
-``ray start`` and ended after it, without what is done to make flows and clusters faster. One ratio comes out.
+``ray start`` and ended after it, without what is done to make flows and clusters faster, and every control, the same
+work without Ray, once. A script that stands alone compares with a control of its own, so two ratios come out: with each
+control counted once, and for each script that compares with it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pytest_raycompat.cluster import local
 from pytest_raycompat.cluster.protocol import NodeShape
 from pytest_raycompat.cluster.spec import parse_cluster_spec
 from pytest_raycompat.commands.run import Console
-from pytest_raycompat.flows.registry import FLOWS, Flow
+from pytest_raycompat.flows.registry import FLOWS, Flow, arguments_for
 from pytest_raycompat.session import Session
 from pytest_raycompat.settings import Settings
 
@@ -46,19 +48,24 @@ def seconds_of(report: Path) -> float:
     return report.stat().st_mtime - began.timestamp()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bare:
-    """A flow as a bare script; ``fails`` where the report has a gap for it."""
+    """A flow as a bare script.
+
+    ``fails`` where the report has a gap for it; ``uses`` counts the scripts that compare with it, if it is a control.
+    """
 
     flow: Flow
     arguments: list[str]
     cluster: str | None
     fails: bool
+    uses: int = 1
 
 
 def flows_in(report: Path) -> dict[str, Bare]:
-    """Return every flow that a report is about, by the command that runs it."""
+    """Return every flow that a report is about, and their controls, by the command that runs it."""
     found: dict[str, Bare] = {}
+    compared: dict[str, set[str]] = {}
     for result in json.loads(report.read_text())["results"]:
         words = shlex.split(result.get("reproduce") or "")
         if "--" not in words:  # a test that ran no flow
@@ -68,6 +75,12 @@ def flows_in(report: Path) -> dict[str, Bare]:
         cluster = next(word.partition("=")[2] for word in options if word.startswith("--ray-cluster="))
         fails = result["verdict"] == "known-gap"
         found[result["reproduce"]] = Bare(FLOWS[name], arguments, None if cluster == "off" else cluster, fails)
+        if result["control"] is not None:
+            control = FLOWS[FLOWS[name].control or name]
+            command = f"control: {control.name} {shlex.join(arguments_for(result['control']['parameters']))}"
+            compared.setdefault(command, set()).add(result["reproduce"])
+            control_arguments = arguments_for(result["control"]["parameters"])
+            found[command] = Bare(control, control_arguments, None, fails=False, uses=len(compared[command]))
     return found
 
 
@@ -110,15 +123,17 @@ def main() -> None:
             ours = run_suites(report, sys.argv[1:])
         session = Session(Settings.read(root=Path(name), cluster="local"), (), Console())
         local.PROGRAM = "ray.scripts.scripts"
-        theirs = 0.0
+        once = alone = 0.0
         try:
             for command, bare in flows_in(report).items():
                 seconds = run_bare(session, bare)
-                theirs += seconds
-                print(f"{seconds:7.1f} s  {command}", flush=True)
+                once += seconds
+                alone += seconds * bare.uses
+                print(f"{seconds:7.1f} s  {bare.uses} x  {command}", flush=True)
         finally:
             session.close()
-    print(f"suites {ours:.0f} s, the same flows as bare scripts {theirs:.0f} s, ratio {ours / theirs:.3f}")
+    print(f"suites {ours:.0f} s; bare scripts {once:.0f} s with each control once, ratio {ours / once:.3f}")
+    print(f"bare scripts with a control each {alone:.0f} s, ratio {ours / alone:.3f}")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from pytest_raycompat.records import Environment
 START_LIMIT_S = 90.0
 STAND_INS = 2
 """How many GPUs a local cluster declares where there is none: enough for tensor_parallel_size=2."""
-MOST_ALIVE = 3
-"""How many clusters stay up for further flows; each costs about 0.5 GB."""
+MOST_ALIVE = 2
+"""How many clusters stay up for further flows; each costs about 0.5 GB, and one in twenty seconds of a core."""
 
 
 class ClusterProvider:

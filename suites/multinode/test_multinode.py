@@ -1,4 +1,7 @@
-"""An engine whose ranks are on several nodes of one cluster, each with an address of its own."""
+"""An engine whose ranks are on several nodes of one cluster, each with an address of its own.
+
+Flows on clusters of one shape follow each other, so that each shape is started once.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,12 @@ def nodes_of(evidence: dict[str, Any]) -> list[str]:
     return [worker["node_id"] for worker in evidence["workers"]]
 
 
+def assert_on_two_nodes(evidence: dict[str, Any]) -> None:
+    """Two ranks are on the two nodes of the cluster, one on each."""
+    assert sorted(nodes_of(evidence)) == sorted(evidence["nodes"])
+    assert len(set(nodes_of(evidence))) == 2
+
+
 def assert_same_as_control(result: Any, control: Any) -> None:
     """Compare tokens and log-probabilities with those of the work without Ray."""
     on_ray, without = result.outputs["completions"], control.outputs["completions"]
@@ -28,10 +37,34 @@ def assert_same_as_control(result: Any, control: Any) -> None:
     assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE[result.device]
 
 
+class TestAcrossLinks:
+    """tensor_parallel_size=2 on two nodes of one GPU each, in network namespaces with a link between them."""
+
+    @pytest.fixture
+    def generated(self, run_flow: Any) -> Any:
+        """What makes the flow run in the test itself."""
+        return lambda: run_flow("generate", nodes=TWO_NODES, namespaces=True, executor="ray-v2", tensor_parallel_size=2)
+
+    def test_each_rank_is_on_a_node_of_its_own(self, generated: Any) -> None:
+        """The two ranks are on the two nodes."""
+        assert_on_two_nodes(generated().evidence)
+
+    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
+        """What crosses between the nodes is what would have stayed in one process."""
+        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+
+    def test_traffic_crosses_the_links(self, generated: Any) -> None:
+        """The engine's traffic goes over both links."""
+        evidence = generated().evidence
+        before, during = evidence["carried_before"], evidence["carried_during"]
+        assert len(during) == 2
+        assert all(during[address] - before[address] > ENGINE_TRAFFIC_BYTES for address in during)
+
+
 class TestLateNode:
     """An engine that waits for GPUs, and a node with them that joins while it waits.
 
-    The first, as its cluster then has two nodes, as the others need.
+    Its cluster has two nodes then, as the flows after it need.
     """
 
     @pytest.fixture
@@ -51,35 +84,23 @@ class TestLateNode:
         assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
 
 
-@pytest.mark.parametrize(
-    ("executor", "namespaces"), [("ray-v2", True), ("ray-v1", False)], ids=["ray-v2-namespaces", "ray-v1"]
-)
 class TestTensorParallelAcrossNodes:
-    """tensor_parallel_size=2 on two nodes of one GPU each, whose addresses are on one device or across a link."""
+    """tensor_parallel_size=2 on two nodes of one GPU each, whose addresses are on one device."""
 
     @pytest.fixture
-    def generated(self, run_flow: Any, executor: str, namespaces: bool) -> Any:
+    def generated(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow(
-            "generate", nodes=TWO_NODES, namespaces=namespaces, executor=executor, tensor_parallel_size=2
-        )
+        return lambda: run_flow("generate", nodes=TWO_NODES, executor="ray-v1", tensor_parallel_size=2)
 
     def test_each_rank_is_on_a_node_of_its_own(self, generated: Any) -> None:
-        """The two ranks are on the two nodes."""
+        """The two ranks are on the two nodes, between which there is no link."""
         evidence = generated().evidence
-        assert sorted(nodes_of(evidence)) == sorted(evidence["nodes"])
-        assert len(set(nodes_of(evidence))) == 2
+        assert_on_two_nodes(evidence)
+        assert evidence["carried_during"] == {}
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """What crosses between the nodes is what would have stayed in one process."""
         assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
-
-    def test_traffic_crosses_the_links(self, generated: Any, namespaces: bool) -> None:
-        """With a namespace for each node, the engine's traffic goes over both links; else there is none."""
-        evidence = generated().evidence
-        before, during = evidence["carried_before"], evidence["carried_during"]
-        assert len(during) == (2 if namespaces else 0)
-        assert all(during[address] - before[address] > ENGINE_TRAFFIC_BYTES for address in during)
 
 
 class TestServerAcrossNodes:
@@ -100,26 +121,6 @@ class TestServerAcrossNodes:
         """A client sees no difference from one process."""
         offline = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
         assert [one["text"] for one in served().outputs["completions"]] == [one["text"] for one in offline]
-
-
-@on_every_executor
-class TestHeadWithoutGpus:
-    """A driver on the head, which has no GPU, and two nodes which have one each."""
-
-    @pytest.fixture
-    def generated(self, run_flow: Any, executor: str) -> Any:
-        """What makes the flow run in the test itself."""
-        return lambda: run_flow("generate", nodes=HEAD_WITHOUT_GPUS, executor=executor, tensor_parallel_size=2)
-
-    def test_no_rank_is_on_the_head(self, generated: Any) -> None:
-        """Both ranks are on the nodes with GPUs, one on each; the head is the first of the nodes."""
-        evidence = generated().evidence
-        assert len(set(nodes_of(evidence))) == 2
-        assert set(nodes_of(evidence)) == set(evidence["nodes"]) - {evidence["head"]}
-
-    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
-        """The answers do not depend on where the driver is."""
-        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
 
 
 class TestPipelineParallelAcrossNodes:
@@ -146,4 +147,24 @@ class TestPipelineParallelAcrossNodes:
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """The answers do not depend on how the model is cut."""
+        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+
+
+@on_every_executor
+class TestHeadWithoutGpus:
+    """A driver on the head, which has no GPU, and two nodes which have one each."""
+
+    @pytest.fixture
+    def generated(self, run_flow: Any, executor: str) -> Any:
+        """What makes the flow run in the test itself."""
+        return lambda: run_flow("generate", nodes=HEAD_WITHOUT_GPUS, executor=executor, tensor_parallel_size=2)
+
+    def test_no_rank_is_on_the_head(self, generated: Any) -> None:
+        """Both ranks are on the nodes with GPUs, one on each; the head is the first of the nodes."""
+        evidence = generated().evidence
+        assert len(set(nodes_of(evidence))) == 2
+        assert set(nodes_of(evidence)) == set(evidence["nodes"]) - {evidence["head"]}
+
+    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
+        """The answers do not depend on where the driver is."""
         assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
