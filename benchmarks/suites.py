@@ -76,11 +76,11 @@ def flows_in(report: Path) -> dict[str, Bare]:
         fails = result["verdict"] == "known-gap"
         found[result["reproduce"]] = Bare(FLOWS[name], arguments, None if cluster == "off" else cluster, fails)
         if result["control"] is not None:
-            control = FLOWS[FLOWS[name].control or name]
-            command = f"control: {control.name} {shlex.join(arguments_for(result['control']['parameters']))}"
+            control = FLOWS[result["control"]["flow"]]
+            arguments = arguments_for(result["control"]["parameters"])
+            command = f"control: {control.name} {shlex.join(arguments)}"
             compared.setdefault(command, set()).add(result["reproduce"])
-            control_arguments = arguments_for(result["control"]["parameters"])
-            found[command] = Bare(control, control_arguments, None, fails=False, uses=len(compared[command]))
+            found[command] = Bare(control, arguments, None, fails=False, uses=len(compared[command]))
     return found
 
 

@@ -136,6 +136,7 @@ def attempt_of(record: TestRecord) -> AttemptRecord:
 def control_of(flow: FlowResult) -> ControlRecord:
     """Describe a control."""
     return ControlRecord(
+        flow=flow.flow,
         parameters=flow.parameters,
         outcome=flow.outcome,
         exception=flow.failure.root if flow.failure else None,

@@ -22,6 +22,7 @@ WorkaroundStatus = Literal["works", "does not work", "not tried"]
 class ControlRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The same work without Ray."""
 
+    flow: str = ""
     parameters: dict[str, Any]
     outcome: Outcome
     exception: ExceptionRecord | None = None
