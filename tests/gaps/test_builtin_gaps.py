@@ -150,6 +150,8 @@ SEED_ON_GPUS = [
 ]
 BOTO3 = ("llm-needs-boto3",)
 """Shows only where boto3 is not installed."""
+PROTOBUF = ("serve-protobuf-7",)
+"""Shows only with protobuf 7."""
 BEFORE_2_50 = ("data-llm-253-vllm-013-task", "data-llm-disable-log-requests", "data-llm-vllm-0111-use-v1")
 KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.60.0", "0.32.0", "cpu"): NEW_RAY_ON_CPU,
@@ -167,33 +169,54 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.43.0", "0.32.0", "cpu"): [
         data_llm("data-llm-243-model-field", behind=("data-async-uvloop-022", "data-llm-transformers-5", *BEFORE_2_50)),
     ],
+    ("2.44.1", "0.32.0", "cpu"): [serve_llm("serve-llm-needs-botocore", behind=PROTOBUF)],
+    ("2.46.0", "0.32.0", "cpu"): [
+        serve_llm("serve-llm-needs-botocore", behind=("serve-llm-248-vllm-0111-use-v1", *PROTOBUF)),
+    ],
+    ("2.48.0", "0.32.0", "cpu"): [serve_llm("serve-protobuf-7", behind=("serve-llm-248-vllm-0111-use-v1",))],
     ("2.49.2", "0.32.0", "cpu"): [
+        run(
+            "ray_data",
+            "data-llm-no-continue-on-error",
+            behind=("data-async-uvloop-022", "data-llm-transformers-5", *BEFORE_2_50),
+            executor="ray-v2",
+            failing_row=True,
+        ),
         data_llm(
             "data-async-uvloop-022", "data-llm-transformers-5", behind=BEFORE_2_50
-        )  # with a new uvloop and with 0.21
+        ),  # with a new uvloop and with 0.21
     ],
     ("2.35.0", "0.10.0", "cuda"): SEED_ON_GPUS,
-    ("2.50.1", "0.10.0", "cpu"): [serve_llm("serve-llm-new-ray-old-vllm")],
-    ("2.50.1", "0.28.0", "cpu"): [serve_llm("serve-llm-249-vllm-015")],
-    ("2.50.1", "0.32.0", "cpu"): [serve_llm("serve-llm-249-vllm-029")],
-    ("2.51.1", "0.14.1", "cpu"): [serve_llm("serve-llm-252-vllm-012")],
-    ("2.51.1", "0.32.0", "cpu"): [serve_llm("serve-llm-253-vllm-015")],
-    ("2.52.1", "0.12.0", "cpu"): [serve_llm("serve-llm-252-vllm-012")],
-    ("2.53.0", "0.11.2", "cpu"): [serve_llm("serve-llm-253-vllm-011", behind=BOTO3)],
+    ("2.50.1", "0.10.0", "cpu"): [serve_llm("serve-llm-new-ray-old-vllm", behind=PROTOBUF)],
+    ("2.50.1", "0.28.0", "cpu"): [serve_llm("serve-llm-249-vllm-015", behind=PROTOBUF)],
+    ("2.50.1", "0.32.0", "cpu"): [serve_llm("serve-llm-249-vllm-029", behind=PROTOBUF)],
+    ("2.51.1", "0.14.1", "cpu"): [serve_llm("serve-llm-252-vllm-012", behind=PROTOBUF)],
+    ("2.51.1", "0.32.0", "cpu"): [
+        serve_llm("serve-llm-253-vllm-015", behind=PROTOBUF),
+        run(
+            "ray_data",
+            "data-llm-no-continue-on-error",
+            behind=("data-async-uvloop-022", "data-llm-transformers-5", "data-llm-253-vllm-013-task"),
+            executor="ray-v2",
+            failing_row=True,
+        ),
+    ],
+    ("2.52.1", "0.12.0", "cpu"): [serve_llm("serve-llm-252-vllm-012", behind=PROTOBUF)],
+    ("2.53.0", "0.11.2", "cpu"): [serve_llm("serve-llm-253-vllm-011", behind=(*BOTO3, *PROTOBUF))],
     ("2.53.0", "0.32.0", "cpu"): [
-        serve_llm("serve-llm-253-vllm-015", behind=BOTO3),
+        serve_llm("serve-llm-253-vllm-015", behind=(*BOTO3, *PROTOBUF)),
         # twice: with a new uvloop and with 0.21
         data_llm("data-async-uvloop-022", "data-llm-253-vllm-013-task", behind=(*BOTO3, "data-llm-255-vllm-019")),
     ],
-    ("2.54.1", "0.14.1", "cpu"): [serve_llm("serve-llm-254-vllm-014", behind=BOTO3)],
-    ("2.54.1", "0.17.1", "cpu"): [serve_llm("serve-llm-254-vllm-017", behind=BOTO3)],
+    ("2.54.1", "0.14.1", "cpu"): [serve_llm("serve-llm-254-vllm-014", behind=(*BOTO3, *PROTOBUF))],
+    ("2.54.1", "0.17.1", "cpu"): [serve_llm("serve-llm-254-vllm-017", behind=(*BOTO3, *PROTOBUF))],
     ("2.54.1", "0.32.0", "cpu"): [
-        serve_llm("serve-llm-254-vllm-029", "llm-needs-boto3"),  # twice: with boto3 and without
+        serve_llm("serve-llm-254-vllm-029", "llm-needs-boto3", behind=PROTOBUF),  # twice: with boto3 and without
         data_llm("llm-needs-boto3", behind=("data-async-uvloop-022", "data-llm-255-vllm-019")),
     ],
-    ("2.55.1", "0.15.1", "cpu"): [serve_llm("serve-llm-255-vllm-015", behind=BOTO3)],
+    ("2.55.1", "0.15.1", "cpu"): [serve_llm("serve-llm-255-vllm-015", behind=(*BOTO3, *PROTOBUF))],
     ("2.55.1", "0.32.0", "cpu"): [
-        serve_llm("serve-llm-255-vllm-020", behind=BOTO3),
+        serve_llm("serve-llm-255-vllm-020", behind=(*BOTO3, *PROTOBUF)),
         data_llm("data-llm-255-vllm-019", behind=BOTO3),
     ],
     ("2.56.1", "0.32.0", "cpu"): [serve_llm("serve-llm-256-vllm-029")],
