@@ -167,6 +167,7 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
         run("compiled_graph", tensor_parallel_size=1, pipeline_parallel_size=2),
     ],
     ("2.43.0", "0.32.0", "cpu"): [
+        serve_llm("serve-llm-243-accelerator-type"),
         data_llm("data-llm-243-model-field", behind=("data-async-uvloop-022", "data-llm-transformers-5", *BEFORE_2_50)),
     ],
     ("2.44.1", "0.32.0", "cpu"): [serve_llm("serve-llm-needs-botocore", behind=PROTOBUF)],
