@@ -200,7 +200,7 @@ def test_a_cluster_that_does_not_start_is_no_verdict_on_the_test(
     (record,) = report.results
     assert record.verdict == "infra"
     assert record.reason.startswith("setup: ClusterError: the local Ray 2.60.0 cluster did not start: ")
-    assert record.reason.endswith("No module named 'ray')")
+    assert record.reason.endswith("ModuleNotFoundError: No module named 'ray'")
     assert report.cluster is not None
     assert (report.cluster.option, report.cluster.owned) == ("local:1x2", True)
 
