@@ -20,6 +20,7 @@ from pytest_raycompat.processes.children import Child, Children, describe_exit, 
 from pytest_raycompat.versions import satisfies
 
 PROGRAM = "pytest_raycompat.cluster.start_program"
+"""The module that is run to start a node; the benchmark of the suites takes Ray's own."""
 STARTED = "Ray runtime started."
 """What ``ray start`` prints once its raylet is up (Ray 2.35.0 to 2.60.0, ray/scripts/scripts.py)."""
 UNPROTECTED = (
