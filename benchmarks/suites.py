@@ -48,7 +48,7 @@ def seconds_of(report: Path) -> float:
     return report.stat().st_mtime - began.timestamp()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Bare:
     """A flow as a bare script.
 

@@ -132,6 +132,7 @@ def describe_versions(environment: Environment) -> str:
 
 
 def cache_name(environment: Environment) -> str:
-    """Name a folder for what an environment may keep between runs."""
-    key = hashlib.sha256(msgspec.json.encode(environment)).hexdigest()[:12]
+    """Name a folder for what an environment may keep between runs; that it has got bytecode since changes nothing."""
+    same = msgspec.structs.replace(environment, bytecode=True)
+    key = hashlib.sha256(msgspec.json.encode(same)).hexdigest()[:12]
     return f"ray-{environment.ray}-vllm-{environment.vllm}-{key}"

@@ -9,6 +9,7 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import pytest_raycompat
@@ -318,3 +319,4 @@ def test_environments_keep_nothing_in_common() -> None:
     assert re.fullmatch(r"ray-2\.35\.0\+corp\.3-vllm-0\.32\.0-[0-9a-f]{12}", names[0])
     assert re.fullmatch(r"ray-None-vllm-None-[0-9a-f]{12}", names[1])
     assert cache_name(FULL) == names[0]
+    assert cache_name(msgspec.structs.replace(FULL, bytecode=False)) == names[0]  # its first run made some

@@ -110,7 +110,7 @@ def root_first(log: str, reported: Iterable[ExceptionRecord]) -> tuple[Exception
         for record in elsewhere
         if not WRAPPERS.search(f"{record.type}: {record.message}")
         and not ANSWERS.search(record.type)
-        and TRACKER not in (record.traceback or "")
+        and TRACKER not in record.traceback
     ]
     return (*_without_repeats(causes), *chain)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from packaging.version import Version
 
+from pytest_raycompat.gaps.schema import Executor
 from pytest_raycompat.judgement import BY_OUTCOME
 from pytest_raycompat.records import Environment
 from pytest_raycompat.report.document import Report, TestRecord
 
-EXECUTORS = ("ray-v0", "ray-v1", "ray-v2", "mp", "uni")
+EXECUTORS = get_args(Executor)
 MOST_CHARACTERS = 160
 _VARIABLE = re.compile(
     r"(?P<id>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b0x[0-9a-fA-F]+\b"

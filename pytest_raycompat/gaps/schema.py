@@ -23,6 +23,10 @@ class GapFileError(ValueError):
         return f"{place}: {self.problem}"
 
 
+Executor = Literal["ray-v0", "ray-v1", "ray-v2", "mp", "uni"]
+"""What a condition may name; ``ray``, which leaves the choice to vLLM, is none of them."""
+
+
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a gap applies: every condition that is given must hold. The versions are PEP 440 specifiers.
 
@@ -34,7 +38,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     torch: str | None = None
     python: str | None = None
     device: Literal["cpu", "cuda"] | None = None
-    executor: Literal["ray-v0", "ray-v1", "ray-v2", "mp", "uni"] | None = None
+    executor: Executor | None = None
     parameters: dict[str, str | int | bool] = {}
     """Parameters of the flow and the values that they have; one that is not given to the flow does not hold."""
     head_gpus: int | None = None
