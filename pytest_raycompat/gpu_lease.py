@@ -1,4 +1,4 @@
-"""GPUs of this machine, each held by one of the user's pytest processes at a time.
+"""GPUs of this machine, each held by one of the user's pytest processes at a time, or shared by so many as are let.
 
 Why nothing waits for ever: a process takes all the GPUs that it needs at once or none, gives back what it holds before
 it waits, and waits in a line, so that many small needs cannot keep a large one from its turn.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pytest_raycompat.gpus import Gpu, Use, read_use
 from pytest_raycompat.lease import LIMIT_S, LOOK_EVERY_S, LeaseError, Waiting
-from pytest_raycompat.lease_files import LeaseFiles, Ticket
+from pytest_raycompat.lease_files import LeaseFiles, Lock, Ticket
 from pytest_raycompat.markers import plural
 
 MEMORY_LIMIT_S = 120.0
@@ -39,20 +40,29 @@ class GpuLeases:
         folder: where the locks are; one for all of a user's processes.
         waiting: told what is waited for.
         greedy: whether to take more than are needed while no other process holds or needs any.
+        shares: how many processes may have a GPU at the same time, where what they run lets others onto it.
     """
 
-    def __init__(self, gpus: Sequence[Gpu], folder: Path, waiting: Waiting, *, greedy: bool = True) -> None:
+    def __init__(
+        self, gpus: Sequence[Gpu], folder: Path, waiting: Waiting, *, greedy: bool = True, shares: int = 1
+    ) -> None:
         self.gpus = tuple(gpus)
+        self.shares = shares
         self._names = frozenset(gpu.uuid for gpu in gpus)
         self._files = LeaseFiles(folder)
         self._waiting = waiting
         self._greedy = greedy
-        self._locks: dict[str, int] = {}
+        self._locks: dict[str, Lock] = {}
 
     @property
     def held(self) -> tuple[Gpu, ...]:
         """The GPUs that this process holds, in the order of the mask."""
         return tuple(gpu for gpu in self.gpus if gpu.uuid in self._locks)
+
+    @property
+    def whole(self) -> bool:
+        """Whether no other process can have a share of what this one holds."""
+        return all(lock.whole for lock in self._locks.values())
 
     def wanted(self) -> bool:
         """Tell whether another process waits for GPUs of which this one holds some."""
@@ -63,8 +73,8 @@ class GpuLeases:
 
     def release(self) -> None:
         """Give back what is held."""
-        for descriptor in self._locks.values():
-            self._files.unlock(descriptor)
+        for lock in self._locks.values():
+            self._files.unlock(lock)
         self._locks.clear()
 
     def hold(
@@ -72,6 +82,7 @@ class GpuLeases:
         count: int,
         *,
         most: int = 0,
+        shared: bool = False,
         enough: Enough = lambda use: True,
         give_up: Callable[[], str | None] = lambda: None,
         limit_s: float = LIMIT_S,
@@ -82,6 +93,7 @@ class GpuLeases:
         Args:
             count: how many are needed.
             most: how many to take where nobody else holds or needs any, if that is more.
+            shared: whether a share of each will do, where they have more than one.
             enough: whether the memory that a GPU has free will do; asked of those that are not held yet.
             give_up: called before GPUs are given back to wait for more; ends what uses them, or says why it cannot.
             limit_s: how long to wait for other processes of ours, in seconds.
@@ -92,19 +104,26 @@ class GpuLeases:
         """
         if count > len(self.gpus):
             raise LeaseError(f"{plural(count, 'GPU')} are needed, and {len(self.gpus)} may be used")
+        if not shared and not self.whole:
+            self._give_back(f"{plural(count, 'GPU')} needed alone, {len(self._locks)} shared here", give_up)
         if len(self._locks) >= count:
             return self.held
-        lack = self._take(count, most, enough)
+        take = partial(self._take, count, most, self.shares if shared else 1, enough)
+        lack = take()
         if lack is not None and self._locks:
-            refusal = give_up()
-            if refusal is not None:
-                needed = f"{plural(count, 'GPU')} are needed, {len(self._locks)} are held here"
-                raise LeaseError(f"{needed} and cannot be given back to wait for more: {refusal}; {lack.text}")
-            self.release()
+            needed = f"{plural(count, 'GPU')} are needed, {len(self._locks)} are held here"
+            self._give_back(needed, give_up, lack)
         if lack is not None:
             with self._files.queue(count, self._names) as ticket:
-                self._wait(lambda: self._take(count, most, enough, ticket), count, limit_s, memory_limit_s)
+                self._wait(lambda: take(ticket), count, limit_s, memory_limit_s)
         return self.held
+
+    def _give_back(self, needed: str, give_up: Callable[[], str | None], lack: Lack | None = None) -> None:
+        refusal = give_up()
+        if refusal is not None:
+            why = f"{needed} and cannot be given back to wait for more: {refusal}"
+            raise LeaseError("; ".join([why, *([lack.text] if lack is not None else [])]))
+        self.release()
 
     def wait_for_memory(self, gpus: Sequence[Gpu], enough: Enough, limit_s: float = MEMORY_LIMIT_S) -> None:
         """Wait until GPUs that are held already have enough memory free.
@@ -132,13 +151,15 @@ class GpuLeases:
             self._waiting(lack.text, now - began, left)
             time.sleep(LOOK_EVERY_S)
 
-    def _take(self, count: int, most: int, enough: Enough, ticket: Ticket | None = None) -> Lack | None:
+    def _take(self, count: int, most: int, shares: int, enough: Enough, ticket: Ticket | None = None) -> Lack | None:
         """Take what is needed, all of it or nothing; say what is lacking where it is not there."""
         uses = {use.gpu.uuid: use for use in read_use(self.gpus)}  # takes a moment, so before others are kept waiting
         with self._files.deciding():
             rivals = [one for one in self._files.line() if one != ticket and not one.gpus.isdisjoint(self._names)]
             ahead = [one for one in rivals if ticket is None or one.name < ticket.name]
-            locked, holders = self._files.lock_free(gpu.uuid for gpu in self.gpus if gpu.uuid not in self._locks)
+            locked, holders = self._files.lock_free(
+                (gpu.uuid for gpu in self.gpus if gpu.uuid not in self._locks), shares
+            )
             try:
                 fit = [uuid for uuid in locked if uuid in uses and enough(uses[uuid])]
                 fit.sort(key=lambda uuid: -round(uses[uuid].free_gb))  # of those alike, the first of the mask
@@ -150,8 +171,8 @@ class GpuLeases:
                     self._files.sign(locked[uuid])
                     self._locks[uuid] = locked.pop(uuid)
             finally:
-                for descriptor in locked.values():
-                    self._files.unlock(descriptor)
+                for lock in locked.values():
+                    self._files.unlock(lock)
         return None
 
     def _lack(self, ahead: Sequence[Ticket], holders: Mapping[str, str], unfit: Sequence[Use | None]) -> Lack:

@@ -56,10 +56,10 @@ def hold_machine(path: Path, waiting: Waiting, *, limit_s: float = LIMIT_S) -> I
         os.close(descriptor)
 
 
-def try_lock(descriptor: int) -> bool:
-    """Lock an open file, unless another process has."""
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Lock an open file, unless another process has; one that is ``shared`` others may share."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -1,7 +1,8 @@
-"""The files behind leases of GPUs: one to lock for each GPU, and one for each process that waits in line.
+"""The files behind leases of GPUs: some to lock for each GPU, and one for each process that waits in line.
 
 A lock is one of ``flock``: it ends with the process that has it, however that ends. No file that is locked for a GPU is
-ever removed, as somebody else may be about to lock it.
+ever removed, as somebody else may be about to lock it. Who has a GPU alone has the lock on its file alone; those who
+share it share that, and each has a file of a share alone.
 """
 
 from __future__ import annotations
@@ -42,6 +43,18 @@ class Ticket:
         return f"process {self.pid} waits for {self.count} GPU{'s' if self.count > 1 else ''} and came first"
 
 
+@dataclass(frozen=True)
+class Lock:
+    """What a process has locked of a GPU: ``descriptors`` of its file, and of that of a share where it has only one."""
+
+    descriptors: tuple[int, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has the GPU alone."""
+        return len(self.descriptors) == 1
+
+
 class LeaseFiles:
     """The locks of one user.
 
@@ -73,27 +86,70 @@ class LeaseFiles:
         finally:
             os.close(descriptor)
 
-    def lock_free(self, uuids: Iterable[str]) -> tuple[dict[str, int], dict[str, str]]:
-        """Lock those GPUs that nobody holds; return their locks, and who holds each of the others."""
-        locked: dict[str, int] = {}
+    def lock_free(self, uuids: Iterable[str], shares: int = 1) -> tuple[dict[str, Lock], dict[str, str]]:
+        """Lock what can be had of GPUs; return the locks, and who holds each of the others.
+
+        Args:
+            uuids: of the GPUs.
+            shares: into how many shares each is divided; one share of it is locked then.
+        """
+        locked: dict[str, Lock] = {}
         holders: dict[str, str] = {}
         for uuid in uuids:
-            descriptor = self._open(f"{uuid}.lock")
-            if try_lock(descriptor):
-                locked[uuid] = descriptor
+            lock = self._lock(uuid) if shares == 1 else self._lock_share(uuid, shares)
+            if lock is None:
+                holders[uuid] = self._holder(uuid)
             else:
-                holders[uuid] = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
-                os.close(descriptor)
+                locked[uuid] = lock
         return locked, holders
 
-    def sign(self, descriptor: int) -> None:
-        """Write into a lock who has it."""
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"a run of process {os.getpid()}".encode(), 0)
-
-    def unlock(self, descriptor: int) -> None:
-        """Give a lock back."""
+    def _lock(self, uuid: str) -> Lock | None:
+        descriptor = self._open(f"{uuid}.lock")
+        if try_lock(descriptor):
+            return Lock((descriptor,))
         os.close(descriptor)
+        return None
+
+    def _lock_share(self, uuid: str, shares: int) -> Lock | None:
+        whole = self._open(f"{uuid}.lock")
+        if try_lock(whole, shared=True):
+            for number in range(shares):
+                descriptor = self._open(f"{uuid}.share-{number}.lock")
+                if try_lock(descriptor):
+                    return Lock((whole, descriptor))
+                os.close(descriptor)
+        os.close(whole)
+        return None
+
+    def _holder(self, uuid: str) -> str:
+        """Say who has a GPU: those who share it, or else the one who has it alone."""
+        sharing = sorted(self._folder.glob(f"{uuid}.share-*.lock"))
+        names = [self._signed(path.name) for path in sharing if self._is_locked(path.name)]
+        return ", ".join(names) or self._signed(f"{uuid}.lock")
+
+    def _is_locked(self, name: str) -> bool:
+        descriptor = self._open(name)
+        try:
+            return not try_lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _signed(self, name: str) -> str:
+        descriptor = self._open(name)
+        try:
+            return os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
+        finally:
+            os.close(descriptor)
+
+    def sign(self, lock: Lock) -> None:
+        """Write into a lock who has it."""
+        os.ftruncate(lock.descriptors[-1], 0)
+        os.pwrite(lock.descriptors[-1], f"a run of process {os.getpid()}".encode(), 0)
+
+    def unlock(self, lock: Lock) -> None:
+        """Give a lock back; the share first, so that nobody finds the GPU free and a share taken."""
+        for descriptor in reversed(lock.descriptors):
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def queue(self, count: int, gpus: frozenset[str]) -> Iterator[Ticket]:

@@ -17,6 +17,10 @@ CLUSTER_HELP = (
 )
 PYTHON_HELP = "interpreter of the environment under test (default: the one that runs pytest)"
 DEVICE_HELP = "what the flows run on: auto (default: cuda where there is a GPU), cuda or cpu"
+FLOWS_PER_GPU_HELP = (
+    "how many flows may be on a GPU at the same time, each with its share of the memory (default: 1); "
+    "with as many workers of pytest-xdist"
+)
 GAPS_HELP = "further gap files or folders; may be given more than once"
 GAPS_MODE_HELP = (
     "tests for which a known gap applies: run them and expect it (default: run), skip them, or run only them, "
@@ -37,7 +41,11 @@ FLOW_TEXTS = (
     ("--raycompat-device", "DEVICE", DEVICE_HELP),
     ("--raycompat-deadline", "SECONDS", DEADLINE_HELP),
 )
-TEXTS = (*FLOW_TEXTS, ("--raycompat-gaps-mode", "MODE", GAPS_MODE_HELP))
+TEXTS = (
+    *FLOW_TEXTS,
+    ("--raycompat-flows-per-gpu", "N", FLOWS_PER_GPU_HELP),
+    ("--raycompat-gaps-mode", "MODE", GAPS_MODE_HELP),
+)
 PATHS = (
     ("--raycompat-gaps", "PATH", GAPS_HELP),
     ("--raycompat-report", "PATH", REPORT_HELP),
@@ -87,6 +95,7 @@ def read_options(config: pytest.Config) -> Settings:
             python=python_of(config),
             device=text_of(config, "raycompat_device"),
             deadline=text_of(config, "raycompat_deadline"),
+            flows_per_gpu=text_of(config, "raycompat_flows_per_gpu"),
             gaps=paths_of(config, "raycompat_gaps"),
             gaps_mode=text_of(config, "raycompat_gaps_mode"),
             reports=paths_of(config, "raycompat_report"),

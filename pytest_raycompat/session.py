@@ -14,6 +14,7 @@ from pytest_raycompat.cluster.authentication import Shown, variables_for, write_
 from pytest_raycompat.cluster.protocol import ClusterError
 from pytest_raycompat.cluster.provider import ClusterProvider
 from pytest_raycompat.environment import cache_name, child_environment, describe_versions, examine, stage_package
+from pytest_raycompat.flows.needs import may_share
 from pytest_raycompat.flows.runs import Display, FlowRuns
 from pytest_raycompat.gaps import Gap
 from pytest_raycompat.gpu_lease import GpuLeases, is_greedy
@@ -94,6 +95,12 @@ class Session:
             return self.settings.device
         return "cuda" if self.visible_gpus and self.environment.vllm_build != "cpu" else "cpu"
 
+    @property
+    def flows_per_gpu(self) -> int:
+        """How many flows may be on a GPU: as many as were asked for, where engines can be told what to take of it."""
+        vllm = self.environment.vllm
+        return self.settings.flows_per_gpu if vllm is None or may_share(vllm) else 1
+
     @cached_property
     def leases(self) -> GpuLeases | None:
         """The real GPUs that this run may use, and which of them it holds; None where flows run on the CPU.
@@ -103,7 +110,13 @@ class Session:
         """
         if self.device == "cpu":
             return None
-        return GpuLeases(self.visible_gpus, lease_folder(), self.flows.show_waiting, greedy=is_greedy(os.environ))
+        return GpuLeases(
+            self.visible_gpus,
+            lease_folder(),
+            self.flows.show_waiting,
+            greedy=is_greedy(os.environ),
+            shares=self.flows_per_gpu,
+        )
 
     def make_way(self) -> None:
         """Between tests: give GPUs back that another process waits for."""
@@ -221,6 +234,9 @@ class Session:
     def headline(self) -> str:
         """Say what was found, for pytest's header."""
         found = plural(len(self.visible_gpus), "GPU") if self.visible_gpus else "no GPU"
+        if self.device == "cuda" and self.settings.flows_per_gpu > 1:
+            only = f" (vLLM {self.environment.vllm} cannot share them)" if self.flows_per_gpu == 1 else ""
+            found += f", {plural(self.flows_per_gpu, 'flow')} on each at most{only}"
         cluster = "no cluster"
         if self.settings.active:
             note = f" ({self.clusters.note})" if self.clusters.note else ""

@@ -17,6 +17,7 @@ DEVICES = ("auto", "cuda", "cpu")
 GAPS_MODES = ("run", "skip", "only")
 FOLDER = Path(".raycompat")
 DEFAULT_DEADLINE_S = 600.0
+MOST_ON_A_GPU = 16
 
 
 class SettingsError(ValueError):
@@ -38,6 +39,8 @@ class Settings:
     """``.raycompat`` of the root folder: the default report, logs, and what an environment keeps between runs."""
     gaps_mode: GapsMode = "run"
     """What is done about tests for which a known gap applies."""
+    flows_per_gpu: int = 1
+    """How many flows may be on a GPU at the same time."""
     baseline: Path | None = None
     """The report that the run is compared with."""
     logs: Path | None = None
@@ -57,6 +60,7 @@ class Settings:
         python: str | None = None,
         device: str | None = None,
         deadline: str | None = None,
+        flows_per_gpu: str | None = None,
         gaps: tuple[Path, ...] = (),
         gaps_mode: str | None = None,
         reports: tuple[Path, ...] = (),
@@ -78,6 +82,7 @@ class Settings:
             gaps=gaps,
             gaps_mode=read_gaps_mode("run" if gaps_mode is None else gaps_mode),
             reports=read_reports(reports) or ((folder / "report.json",) if spec.kind != "off" else ()),
+            flows_per_gpu=1 if flows_per_gpu is None else read_flows_per_gpu(flows_per_gpu),
             baseline=baseline,
             logs=read_logs(logs),
             deadline_s=DEFAULT_DEADLINE_S if deadline is None else read_deadline(deadline),
@@ -143,3 +148,12 @@ def read_deadline(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise SettingsError(f"--raycompat-deadline: {text!r} is not a number of seconds above 0, such as 600")
     return seconds
+
+
+def read_flows_per_gpu(text: str) -> int:
+    """Read ``--raycompat-flows-per-gpu``."""
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= number <= MOST_ON_A_GPU:
+        wanted = f"write a whole number from 1 to {MOST_ON_A_GPU}"
+        raise SettingsError(f"--raycompat-flows-per-gpu: {text!r} is not a number of flows: {wanted}")
+    return number

@@ -83,6 +83,39 @@ for turn in range(turns):
 )
 
 
+# the same where some needs are for a share of each GPU: as many marks as there are shares, and none beside a whole one
+SHARER = (
+    HEAD
+    + """
+draw = random.Random(int(sys.argv[4]))
+turns, shares = int(sys.argv[5]), int(sys.argv[6])
+ours = leases(greedy=draw.random() < 0.5, shares=shares)
+for turn in range(turns):
+    if draw.random() < 0.5 and ours.wanted():
+        ours.release()
+    held = ours.hold(draw.randint(1, len(gpus)), most=len(gpus), shared=draw.random() < 0.7, limit_s=40)
+    marks = []
+    for gpu in held:
+        whole = here / f"{gpu.uuid} whole"
+        places = [whole] if ours._locks[gpu.uuid].whole else [here / f"{gpu.uuid} {number}" for number in range(shares)]
+        for place in places:
+            try:
+                place.touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            marks.append(place)
+            break
+        else:
+            raise SystemExit(f"{gpu.uuid} has more on it than it should")
+        if places == [whole] and list(here.glob(f"{gpu.uuid} [0-9]*")) or places != [whole] and whole.exists():
+            raise SystemExit(f"{gpu.uuid} is had alone and shared")
+    time.sleep(draw.random() * 0.01)
+    for mark in marks:
+        mark.unlink()
+"""
+)
+
+
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, *map(str, arguments)],
@@ -330,6 +363,80 @@ def test_no_deadlock_and_no_meeting(folder: Path, tmp_path: Path, seed: int) -> 
     assert ended == [-signal.SIGKILL if index in killed else 0 for index in range(8)]
     assert list(here.iterdir()) == []
     assert not list(folder.glob("*.waiting"))
+
+
+def test_two_flows_share_a_gpu(lease: Callable[..., GpuLeases]) -> None:
+    first, second, third = (lease(GPUS[:1], shares=2) for _ in range(3))
+    assert names(first.hold(1, shared=True)) == names(second.hold(1, shared=True)) == ["0"]
+    assert not first.whole
+    with pytest.raises(LeaseError) as caught:
+        third.hold(1, shared=True, limit_s=0.1)
+    runs = f"a run of process {os.getpid()}, a run of process {os.getpid()}"
+    assert str(caught.value) == f"1 GPU could not be had within 0 s: GPU 0 is held by {runs}"
+    second.release()
+    assert names(third.hold(1, shared=True)) == ["0"]
+
+
+def test_a_gpu_that_is_shared_cannot_be_had_alone(lease: Callable[..., GpuLeases]) -> None:
+    first, second = lease(GPUS[:1], shares=4), lease(GPUS[:1])
+    first.hold(1, shared=True)
+    with pytest.raises(LeaseError) as caught:
+        second.hold(1, limit_s=0.1)
+    assert str(caught.value).endswith(f"GPU 0 is held by a run of process {os.getpid()}")
+    first.release()
+    assert names(second.hold(1)) == ["0"]
+    assert second.whole
+
+
+def test_a_gpu_that_is_had_alone_cannot_be_shared(lease: Callable[..., GpuLeases]) -> None:
+    lease(GPUS[:1], shares=4).hold(1)
+    with pytest.raises(LeaseError):
+        lease(GPUS[:1], shares=4).hold(1, shared=True, limit_s=0.1)
+
+
+def test_one_share_is_a_whole_gpu(lease: Callable[..., GpuLeases]) -> None:
+    ours = lease()
+    ours.hold(2, shared=True)
+    assert ours.whole
+
+
+def test_who_needs_gpus_alone_gives_its_shares_back(lease: Callable[..., GpuLeases]) -> None:
+    ours = lease(shares=2)
+    ours.hold(2, shared=True)
+    given_up: list[list[str]] = []
+
+    def give_up() -> None:
+        given_up.append(names(ours.held))
+
+    assert names(ours.hold(1, give_up=give_up)) == ["0"]
+    assert given_up == [["0", "1"]]
+    assert ours.whole
+
+
+def test_who_cannot_give_its_shares_back_cannot_have_gpus_alone(lease: Callable[..., GpuLeases]) -> None:
+    ours = lease(shares=2)
+    ours.hold(2, shared=True)
+    with pytest.raises(LeaseError) as caught:
+        ours.hold(1, give_up=lambda: "a test uses a cluster on them")
+    assert str(caught.value) == (
+        "1 GPU needed alone, 2 shared here and cannot be given back to wait for more: a test uses a cluster on them"
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_no_deadlock_where_gpus_are_shared(folder: Path, tmp_path: Path, seed: int) -> None:
+    """Many processes, some with needs for whole GPUs: no more on a GPU than may be, and all come to an end."""
+    here = tmp_path / "in-use"
+    here.mkdir()
+    workers = [start(SHARER, folder, here, 2 + seed, 100 * seed + index, 10, 2 + seed) for index in range(8)]
+    try:
+        ended = [worker.wait(120) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    assert ended == [0] * 8
+    assert list(here.iterdir()) == []
 
 
 def test_each_user_has_a_folder_of_their_own() -> None:

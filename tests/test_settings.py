@@ -36,12 +36,13 @@ def test_what_is_given_is_read(tmp_path: Path) -> None:
         python=sys.executable,
         device="cuda",
         deadline="1e2",
+        flows_per_gpu="4",
         gaps=(Path("a"), Path("b")),
         reports=(tmp_path / "a.json", tmp_path / "b.json"),
     )
     assert settings.cluster == ClusterSpec("local", shape=Shape((1, 1)))
     assert (settings.python, settings.python_given) == (sys.executable, True)
-    assert (settings.device, settings.deadline_s) == ("cuda", 100.0)
+    assert (settings.device, settings.deadline_s, settings.flows_per_gpu) == ("cuda", 100.0, 4)
     assert settings.gaps == (Path("a"), Path("b"))
     assert settings.reports == (tmp_path / "a.json", tmp_path / "b.json")
 
@@ -74,6 +75,13 @@ def test_a_wrong_interpreter_names_its_option() -> None:
 @pytest.mark.parametrize("device", ["gpu", "CPU", "cuda:0"])
 def test_a_wrong_device_names_its_option(device: str) -> None:
     assert refusal(device=device) == f"--raycompat-device: {device!r} is not a device: write auto, cuda, cpu"
+
+
+@pytest.mark.parametrize("number", ["0", "17", "-1", "2.5", "two", "\u0662"])
+def test_a_wrong_number_of_flows_per_gpu_names_its_option(number: str) -> None:
+    assert refusal(flows_per_gpu=number) == (
+        f"--raycompat-flows-per-gpu: {number!r} is not a number of flows: write a whole number from 1 to 16"
+    )
 
 
 @pytest.mark.parametrize("deadline", ["soon", "0", "-1", "inf", "nan", "10m"])

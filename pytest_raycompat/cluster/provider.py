@@ -146,7 +146,14 @@ class ClusterProvider:
             return f"local cluster of {nodes} with {'+'.join(str(one) for one in gpus)} {kind}s"
         return f"local cluster of {nodes} with {plural(gpus[0], kind)}" + (" each" if len(gpus) > 1 else "")
 
-    def get(self, shape: Shape | None = None, *, gpus: int = 0, enough: Enough = lambda use: True) -> RayCluster:
+    def get(
+        self,
+        shape: Shape | None = None,
+        *,
+        gpus: int = 0,
+        shared: bool = False,
+        enough: Enough = lambda use: True,
+    ) -> RayCluster:
         """Return a running cluster: the run's own, or one of the ``shape`` that a flow needs.
 
         It is started or reached on the first call, and again after a flow has cost it its trust, or after it was given
@@ -156,6 +163,7 @@ class ClusterProvider:
             shape: its nodes; by default those of the run's own cluster.
             gpus: how many GPUs are needed of the run's own cluster, where these are real and the user has not said how
                 many it is to have; 0 for all. Then a smaller one will do, so that others have the rest.
+            shared: whether others may be on its GPUs too.
             enough: whether the memory that a GPU has free will do.
 
         Raises:
@@ -169,11 +177,13 @@ class ClusterProvider:
             return self._attached
         wanted = shape or self.shape
         smallest = self._smallest(wanted, gpus)
+        if not shared and self._leases is not None and not self._leases.whole:
+            self._hold(smallest, smallest, enough=enough)  # ends the clusters that share their GPUs
         for there in self._running:
             if covers(there, wanted) or covers_in_part(there, wanted, smallest):
                 self._running[there] = self._running.pop(there)
                 return self._running[there]
-        held = self._hold(smallest, sum(wanted.gpus), enough)
+        held = self._hold(smallest, sum(wanted.gpus), shared=shared, enough=enough)
         if smallest < sum(wanted.gpus):
             wanted = dataclasses.replace(wanted, gpus=(min(len(held), wanted.gpus[0]),))
         others = [there for there in self._running if there != self.shape]  # tests may be connected to the run's own
@@ -193,11 +203,13 @@ class ClusterProvider:
         own = free_size and wanted.gpus == self.shape.gpus
         return min(gpus, wanted.gpus[0]) if own and gpus else sum(wanted.gpus)
 
-    def _hold(self, count: int, most: int, enough: Enough = lambda use: True) -> tuple[Gpu, ...]:
+    def _hold(
+        self, count: int, most: int, *, shared: bool = False, enough: Enough = lambda use: True
+    ) -> tuple[Gpu, ...]:
         """Hold the GPUs for a cluster that is to start; all clusters of this process are on the same ones, in turns."""
         if self._leases is None or not most:
             return ()
-        return self._leases.hold(count, most=most, enough=enough, give_up=self.give_up)
+        return self._leases.hold(count, most=most, shared=shared, enough=enough, give_up=self.give_up)
 
     def give_up(self) -> str | None:
         """End the clusters that no test is connected to; say why some GPUs are in use all the same, if they are."""

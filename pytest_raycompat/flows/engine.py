@@ -15,6 +15,14 @@ RAY_V2_VARIABLE = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
 """Chooses between vLLM's two Ray executors; exists since vLLM 0.20, default 1 since 0.21 (vllm/envs.py)."""
 
 
+SHARES_VARIABLE = "RAYCOMPAT_GPU_SHARES"
+"""Says how many flows may be on a GPU; each takes its share of the memory."""
+UTILIZATION = 0.92
+"""What vLLM takes of a GPU, and so wants free, unless it is told otherwise (vllm/config/cache.py, 0.32.0; once 0.9)."""
+KV_CACHE_BYTES = 1024**3
+"""Of an engine that shares its GPUs: much more than the small model's, and vLLM need not measure what is free."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of an engine to a flow's command line."""
     parser.add_argument("--model", required=True, help="folder of the model")
@@ -122,8 +130,25 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": 0,
         "worker_extension_cls": "pytest_raycompat.flows.worker_evidence.WorkerEvidence",
     }
-    utilization = getattr(arguments, "gpu_memory_utilization", None)
-    return settings if utilization is None else {**settings, "gpu_memory_utilization": utilization}
+    return {**settings, **memory_arguments(getattr(arguments, "gpu_memory_utilization", None))}
+
+
+def memory_arguments(utilization: float | None = None) -> dict[str, Any]:
+    """Return the arguments of ``vllm.LLM`` that say how much of a GPU's memory it takes; empty for vLLM's own choice.
+
+    Where others are on the GPU, vLLM would stop when one of them lets go of memory while it measures how much is left
+    for the KV cache ("Error in memory profiling", vllm/v1/worker/gpu_worker.py, 0.20.2): so it is told how much.
+
+    Args:
+        utilization: the share of a GPU to take where no others are on it.
+    """
+    shares = int(os.environ.get(SHARES_VARIABLE, "1"))
+    if shares > 1:
+        return {
+            "gpu_memory_utilization": round((utilization or UTILIZATION) / shares, 4),
+            "kv_cache_memory_bytes": KV_CACHE_BYTES,
+        }
+    return {} if utilization is None else {"gpu_memory_utilization": utilization}
 
 
 def data_parallel_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

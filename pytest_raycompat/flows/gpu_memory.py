@@ -26,11 +26,14 @@ class GpuMemory:
     Args:
         gpus: those on which it runs.
         mark: what every process of this run carries in its environment.
+        shared: whether other flows are on them: then only what processes of this run have counts, as far as the driver
+            names processes.
     """
 
-    def __init__(self, gpus: Sequence[Gpu], mark: str) -> None:
+    def __init__(self, gpus: Sequence[Gpu], mark: str, *, shared: bool = False) -> None:
         self._gpus = tuple(gpus)
         self._mark = mark
+        self._shared = shared
         self._before = self._read()
         self._peak = {uuid: use.used_gb for uuid, use in self._before.items()}
         self._looked_at = time.monotonic()
@@ -54,19 +57,21 @@ class GpuMemory:
         That it stays is the subject of https://github.com/vllm-project/vllm/issues/20860.
 
         Returns:
-            ``gpu_memory``, and ``gpu_memory_returned_after_s`` or ``gpu_memory_not_returned``, which says who has it.
+            ``gpu_memory``, and ``gpu_memory_returned_after_s`` or ``gpu_memory_not_returned``, which says who has it;
+            where others are on the GPUs ``gpu_memory_shared`` too, as the figures are of all together.
         """
         began = time.monotonic()
+        shared = {"gpu_memory_shared": True} if self._shared else {}
         while True:
             now = self._read()
             self._note(now)
             missing = [said for use in now.values() if (said := self._missing(use)) is not None]
             waited = time.monotonic() - began
             if not missing:
-                return {"gpu_memory": self._measured(now), "gpu_memory_returned_after_s": round(waited, 3)}
+                return {"gpu_memory": self._measured(now), "gpu_memory_returned_after_s": round(waited, 3), **shared}
             if waited >= limit_s:
                 said = f"after {waited:.0f} s: {'; '.join(missing)}"
-                return {"gpu_memory": self._measured(now), "gpu_memory_not_returned": said}
+                return {"gpu_memory": self._measured(now), "gpu_memory_not_returned": said, **shared}
             time.sleep(LOOK_EVERY_S)
 
     def _missing(self, now: Use) -> str | None:
@@ -76,6 +81,8 @@ class GpuMemory:
         were = {holder.pid for holder in before.holders}
         new = [holder for holder in now.holders if holder.pid not in were]
         others = [holder for holder in new if self._is_of_others(holder)]
+        if self._shared and not any(holder.name for holder in new if holder not in others):
+            return None
         excess = now.used_gb - before.used_gb - sum(holder.memory_gb or 0.0 for holder in others)
         if excess <= TOLERANCE_GB:
             return None

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_raycompat.cluster.spec import Shape
 from pytest_raycompat.flows import proof
+from pytest_raycompat.flows.engine import UTILIZATION
 from pytest_raycompat.flows.registry import Flow
 from pytest_raycompat.gpu_lease import Enough
 from pytest_raycompat.gpus import Use
 from pytest_raycompat.markers import plural
+from pytest_raycompat.versions import is_version, satisfies
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
 
 
-UTILIZATION = 0.92
-"""What vLLM takes of a GPU, and so wants free, unless it is told otherwise (vllm/config/cache.py, 0.32.0; once 0.9)."""
 WITHOUT_VLLM_GB = 1.0
+SHARING_VLLM = ">=0.10.2"
+"""The vLLM that can be told how much its KV cache takes (``kv_cache_memory_bytes``, vllm/config/cache.py, 0.10.2)."""
 
 
 class NeedsNotMet(Exception):
@@ -64,20 +66,26 @@ def shape_for(session: Session, flow: Flow, parameters: Mapping[str, Any], shape
     return dataclasses.replace(shape or session.clusters.shape, dashboard=flow.dashboard)
 
 
-def enough_memory(flow: Flow, parameters: Mapping[str, Any], memory_gb: float) -> Enough:
+def enough_memory(flow: Flow, parameters: Mapping[str, Any], memory_gb: float, shares: int = 1) -> Enough:
     """Return what tells whether a GPU has enough memory free for a flow.
 
     Args:
         flow: what is to run.
         parameters: with what; ``gpu_memory_utilization`` counts.
         memory_gb: what must be free whatever the flow takes, in GiB.
+        shares: how many flows may be on the GPU, this one among them.
     """
-    share = float(parameters.get("gpu_memory_utilization", UTILIZATION)) if flow.needs_vllm else 0.0
+    share = float(parameters.get("gpu_memory_utilization", UTILIZATION)) / shares if flow.needs_vllm else 0.0
 
     def enough(use: Use) -> bool:
         return use.free_gb >= max(share * use.gpu.memory_gb, memory_gb, WITHOUT_VLLM_GB)
 
     return enough
+
+
+def may_share(vllm: str) -> bool:
+    """Tell whether engines of this vLLM can be on a GPU together without measuring each other's memory."""
+    return not is_version(vllm) or satisfies(vllm, SHARING_VLLM)
 
 
 def check_engine(session: Session, flow: Flow, parameters: Mapping[str, Any]) -> None:

@@ -50,6 +50,11 @@ class Places:
         with hold_machine(lease_path(), lambda by, gone, left: self._show(f"waiting for {by}", gone, left)):
             yield
 
+    def shares(self, flow: Flow, parameters: Mapping[str, Any]) -> int:
+        """Say into how many shares a GPU is divided, of which a flow has one; 1 where it has its GPUs alone."""
+        leases = self._session.leases
+        return leases.shares if leases is not None and flow.shares(parameters) else 1
+
     def gpus(self, flow: Flow, parameters: Mapping[str, Any], memory_gb: float) -> tuple[Gpu, ...]:
         """Return the GPUs for a flow without Ray, which this process holds from now on; none where it needs none.
 
@@ -59,8 +64,9 @@ class Places:
         leases = self._session.leases
         if leases is None or not flow.needs_vllm:
             return ()
-        count, enough = proof.gpus(parameters), enough_memory(flow, parameters, memory_gb)
-        held = leases.hold(count, enough=enough, give_up=self._session.give_up_clusters)[:count]
+        count, shares = proof.gpus(parameters), self.shares(flow, parameters)
+        enough = enough_memory(flow, parameters, memory_gb, shares)
+        held = leases.hold(count, shared=shares > 1, enough=enough, give_up=self._session.give_up_clusters)[:count]
         leases.wait_for_memory(held, enough)
         return held
 
@@ -80,8 +86,10 @@ class Places:
             ClusterError: it cannot be had.
             LeaseError: its GPUs cannot be had.
         """
-        enough = enough_memory(flow, parameters, memory_gb)
-        cluster = self._session.clusters.get(shape, gpus=proof.gpus(parameters) if own else 0, enough=enough)
+        shares = self.shares(flow, parameters)
+        enough = enough_memory(flow, parameters, memory_gb, shares)
+        needed = proof.gpus(parameters) if own else 0
+        cluster = self._session.clusters.get(shape, gpus=needed, shared=shares > 1, enough=enough)
         if self._session.leases is not None:
             self._session.leases.wait_for_memory(cluster.real_gpus, enough)
         self._wait_for_ray(cluster, min(proof.gpus(parameters), cluster.gpus))  # late nodes bring the rest

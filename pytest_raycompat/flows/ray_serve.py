@@ -52,6 +52,7 @@ def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         "model_loading_config": {"model_id": MODEL_NAME, "model_source": arguments.model},
         "engine_kwargs": {
             **{name: settings[name] for name in passed_on},
+            **engine.memory_arguments(),
             "max_num_batched_tokens": arguments.max_model_len,
             "max_num_seqs": 64,
             "trust_remote_code": True,

@@ -30,10 +30,16 @@ class Flow:
     """The flow that does the same work without Ray, where it is another one: it gets the sizes of the engine."""
     dashboard: bool = False
     """Whether it needs Ray's dashboard, which has the jobs API."""
+    takes_share: bool = False
+    """Whether it leaves the rest of its GPUs to others where it is told to (:data:`~.engine.SHARES_VARIABLE`)."""
 
     def on_ray(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it runs on Ray with these parameters."""
         return self.always_on_ray or runs_on_ray(parameters)
+
+    def shares(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether other flows may be on its GPUs; not where it measures their memory, as engines that sleep do."""
+        return self.takes_share and not parameters.get("sleep")
 
     def proves(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it must prove that it ran on Ray; a flow of the user's own may say ``ray`` and prove nothing."""
@@ -49,6 +55,7 @@ FLOWS: Mapping[str, Flow] = {
             "generate",
             "pytest_raycompat.flows.generate",
             ("import", "start", "generate", "inspect", "shutdown"),
+            takes_share=True,
         ),
         Flow(
             "performance",
@@ -60,12 +67,14 @@ FLOWS: Mapping[str, Flow] = {
             "pytest_raycompat.flows.serve",
             ("start", "request", "refuse", "inspect", "stop"),
             tells_workers=False,
+            takes_share=True,
         ),
         Flow(
             "ray_data",
             "pytest_raycompat.flows.ray_data",
             ("import", "start", "process", "inspect", "read", "shutdown"),
             tells_workers=False,
+            takes_share=True,
         ),
         Flow(
             "jobs",
@@ -73,6 +82,7 @@ FLOWS: Mapping[str, Flow] = {
             ("connect", "submit", "import", "start", "generate", "inspect", "shutdown", "stop"),
             control="generate",
             dashboard=True,
+            takes_share=True,
         ),
         Flow(
             "data_parallel",
@@ -80,6 +90,7 @@ FLOWS: Mapping[str, Flow] = {
             ("import", "start", "generate", "inspect", "shutdown"),
             tells_workers=False,
             control="generate",
+            takes_share=True,
         ),
         Flow(
             "ray_serve",
@@ -87,6 +98,7 @@ FLOWS: Mapping[str, Flow] = {
             ("import", "start", "deploy", "request", "refuse", "inspect", "redeploy", "stop"),
             always_on_ray=True,
             tells_workers=False,
+            takes_share=True,
         ),
         Flow(
             "compiled_graph",
@@ -94,11 +106,13 @@ FLOWS: Mapping[str, Flow] = {
             ("import", "start", "compile", "execute", "inspect", "teardown", "shutdown"),
             needs_vllm=False,
             always_on_ray=True,
+            takes_share=True,
         ),
         Flow(
             "rlhf",
             "pytest_raycompat.flows.rlhf",
             ("start", "connect", "generate", "sleep", "train", "wake", "send", "inspect", "shutdown", "compare"),
+            takes_share=True,
         ),
     )
 }

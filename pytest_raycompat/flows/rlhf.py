@@ -120,7 +120,7 @@ def fresh_settings(arguments: argparse.Namespace, model: Path) -> dict[str, Any]
     ranks, kept by vLLM), so the control's fresh engines are like its own.
     """
     alone = {"distributed_executor_backend": "uni", "tensor_parallel_size": 1, "pipeline_parallel_size": 1}
-    settings = {**engine.engine_arguments(arguments), "model": str(model), "gpu_memory_utilization": SHARE}
+    settings = {**engine.engine_arguments(arguments), "model": str(model), **engine.memory_arguments(SHARE)}
     return settings if arguments.executor == "mp" else {**settings, **alone}
 
 

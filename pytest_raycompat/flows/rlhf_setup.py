@@ -64,7 +64,7 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.way != "weight-transfer" or arguments.device == "cpu":  # on GPUs vLLM has all that it needs
         settings["worker_extension_cls"] = EXTENSIONS[arguments.way]
     if arguments.way == "colocate":
-        settings["gpu_memory_utilization"] = SHARE
+        settings |= engine.memory_arguments(SHARE)
     if arguments.sleep:
         settings["enable_sleep_mode"] = True
     return settings

@@ -13,6 +13,7 @@ import msgspec
 from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.cluster.spec import Shape
 from pytest_raycompat.flows import proof
+from pytest_raycompat.flows.engine import SHARES_VARIABLE
 from pytest_raycompat.flows.gpu_memory import GpuMemory
 from pytest_raycompat.flows.needs import NeedsNotMet, shape_for
 from pytest_raycompat.flows.places import Places
@@ -219,13 +220,16 @@ class FlowRuns:
         environment = cluster.environment if cluster is not None else self._session.variables
         if gpus and cluster is None:
             environment = {**environment, **mask_of(gpus)}
+        shares = self._places.shares(flow, parameters) if gpus else 1
+        if shares > 1:
+            environment = {**environment, SHARES_VARIABLE: str(shares)}
         result = self._runner.run(
             flow,
             parameters,
             extra=self._extra(flow, cluster),
             environment={**environment, **setting.variables},
             cluster=cluster,
-            memory=GpuMemory(gpus, self._session.children.mark) if gpus else None,
+            memory=GpuMemory(gpus, self._session.children.mark, shared=shares > 1) if gpus else None,
             device=self._session.device,
             deadline_s=setting.deadline_s or self._session.settings.deadline_s,
             reproduce=self._reproduction(flow, parameters, cluster, setting),

@@ -51,6 +51,8 @@ def start_server(arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes]
     for name in ("dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size", "seed"):
         command += [f"--{name.replace('_', '-')}", str(settings[name])]
     command += ["--distributed-executor-backend", settings["distributed_executor_backend"]]
+    for name, value in engine.memory_arguments().items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
     command += ["--disable-custom-all-reduce"] if arguments.disable_custom_all_reduce else []
     if arguments.data_parallel_size > 1:
         for name, value in engine.data_parallel_arguments(arguments).items():

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_raycompat.flows.engine import executor_name, variables_for_actors
+from pytest_raycompat.flows.engine import SHARES_VARIABLE, executor_name, memory_arguments, variables_for_actors
 
 
 class RayDistributedExecutor:
@@ -24,3 +24,22 @@ def test_what_actors_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     found = variables_for_actors()
     assert {name: found.get(name) for name in given} == given
     assert not kept.keys() & found.keys()
+
+
+@pytest.mark.parametrize(
+    ("shares", "utilization", "told"),
+    [
+        (None, None, {}),
+        (None, 0.3, {"gpu_memory_utilization": 0.3}),
+        ("4", None, {"gpu_memory_utilization": 0.23, "kv_cache_memory_bytes": 1024**3}),
+        ("4", 0.4, {"gpu_memory_utilization": 0.1, "kv_cache_memory_bytes": 1024**3}),
+    ],
+)
+def test_what_an_engine_takes_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, shares: str | None, utilization: float | None, told: dict[str, object]
+) -> None:
+    if shares is None:
+        monkeypatch.delenv(SHARES_VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(SHARES_VARIABLE, shares)
+    assert memory_arguments(utilization) == told

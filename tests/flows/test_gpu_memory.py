@@ -114,6 +114,20 @@ def test_memory_that_no_process_has(nvml: FakeNvml) -> None:
     )
 
 
+def test_where_others_are_on_the_gpu_only_what_this_run_has_counts(nvml: FakeNvml, start: Callable[[str], int]) -> None:
+    memory = GpuMemory(installed_gpus(), MARK, shared=True)
+    theirs = start("another run")
+    use(nvml.devices[0], 21, (2**22 + 1, 10.0), (theirs, 10.0))
+    found = memory.after(0.05)
+    assert found["gpu_memory_shared"] is True
+    assert "gpu_memory_returned_after_s" in found
+    ours = start(MARK)
+    use(nvml.devices[0], 31, (2**22 + 1, 10.0), (theirs, 10.0), (ours, 10.0))
+    found = memory.after(0.05)
+    assert f"(pid {ours}, 10.0 GiB)" in found["gpu_memory_not_returned"]
+    assert found["gpu_memory_shared"] is True
+
+
 def test_a_gpu_that_is_gone(nvml: FakeNvml) -> None:
     memory = GpuMemory(installed_gpus(), MARK)
     nvml.devices = nvml.devices[:1]

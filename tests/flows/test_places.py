@@ -34,9 +34,13 @@ def make(tmp_path: Path, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> Cal
     """Make the places of one pytest process."""
     monkeypatch.setattr(places, "lease_path", lambda: tmp_path / "machine.lock")
 
-    def make(*, cuda: bool = True, shape: Shape | None = ONE_NODE, told: list[str] | None = None) -> Places:
+    def make(
+        *, cuda: bool = True, shape: Shape | None = ONE_NODE, told: list[str] | None = None, shares: int = 1
+    ) -> Places:
         said = told if told is not None else []
-        leases = GpuLeases(installed_gpus(), tmp_path / "locks", lambda why, gone, left: said.append(why))
+        leases = GpuLeases(
+            installed_gpus(), tmp_path / "locks", lambda why, gone, left: said.append(why), shares=shares
+        )
         session: Any = SimpleNamespace(
             leases=leases if cuda else None, clusters=SimpleNamespace(shape=shape), give_up_clusters=lambda: None
         )
@@ -73,6 +77,33 @@ def test_who_has_the_machine_alone(
     with make(cuda=cuda, shape=shape).machine(flow, on_ray=on_ray):
         assert has_machine(tmp_path) is alone
     assert not has_machine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flow", "parameters", "shares"),
+    [
+        (FLOWS["generate"], {}, 4),
+        (FLOWS["rlhf"], {"way": "colocate"}, 4),
+        (FLOWS["rlhf"], {"way": "colocate", "sleep": True}, 1),
+        (FLOWS["performance"], {}, 1),
+        (SQUARES, {}, 1),
+    ],
+    ids=["generate", "rlhf", "measures-memory", "measures-time", "their-own"],
+)
+def test_which_flows_share_a_gpu(
+    make: Callable[..., Places], flow: Flow, parameters: dict[str, Any], shares: int
+) -> None:
+    ours = make(shares=4)
+    assert ours.shares(flow, parameters) == shares
+    if flow.needs_vllm:
+        ours.gpus(flow, {"executor": "uni", **parameters}, 0.0)
+        assert cast("GpuLeases", ours._session.leases).whole is (shares == 1)
+    assert make(shares=4, cuda=False).shares(flow, parameters) == 1
+
+
+def test_a_share_of_a_gpu_needs_a_share_of_its_memory(make: Callable[..., Places], nvml: FakeNvml) -> None:
+    nvml.devices[0].used, nvml.devices[1].used = 76 * GIB, 78 * GIB
+    assert [gpu.id for gpu in make(shares=4).gpus(FLOWS["generate"], {"executor": "uni"}, 0.0)] == ["0"]
 
 
 def test_two_controls_have_a_gpu_each(make: Callable[..., Places]) -> None:

@@ -23,7 +23,7 @@ sys.modules["pynvml"] = FakeNvml(*(Device(f"GPU-{{name}}", "NVIDIA H200", 140 * 
 
 from pytest_raycompat.flows import needs, registry
 needs.check_engine = lambda session, flow, parameters: None  # there is no vLLM here
-registry.FLOWS["leased"] = registry.Flow("leased", "corp_flows.leased")
+registry.FLOWS["leased"] = registry.Flow("leased", "corp_flows.leased", takes_share={takes_share})
 """
 FLOW = """
 import argparse, json, os, sys, time
@@ -43,6 +43,7 @@ def body(reporter):
     began = time.time()
     time.sleep(arguments.seconds)
     said = {"gpus": os.environ["CUDA_VISIBLE_DEVICES"].split(","), "began": began, "ended": time.time()}
+    said["shares"] = os.environ.get("RAYCOMPAT_GPU_SHARES")
     with open(arguments.log, "a") as stream:
         stream.write(json.dumps(said) + "\\n")
 
@@ -73,11 +74,20 @@ def start(
 ) -> Callable[..., subprocess.Popen[str]]:
     """Start pytest on flows of the given sizes, with the GPUs that a mask leaves."""
     (tmp_path / "tmp").mkdir()
-    pytester.makeconftest(CONFTEST.format(root=str(Path(__file__).parents[2])))
     pytester.mkpydir("corp_flows").joinpath("leased.py").write_text(FLOW)
-    python = make_interpreter({"ray": "2.60.0", "vllm": "0.32.0"})
 
-    def begin(name: str, *arguments: str, mask: str, sizes: list[int], count: int, seconds: float) -> Any:
+    def begin(
+        name: str,
+        *arguments: str,
+        mask: str,
+        sizes: list[int],
+        count: int,
+        seconds: float,
+        takes_share: bool = False,
+        vllm: str = "0.32.0",
+    ) -> Any:
+        pytester.makeconftest(CONFTEST.format(root=str(Path(__file__).parents[2]), takes_share=takes_share))
+        python = make_interpreter({"ray": "2.60.0", "vllm": vllm})
         tests = TESTS.format(count=count, sizes=sizes, seconds=seconds, log=str(log))
         pytester.path.joinpath(f"test_{name}.py").write_text(tests)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"test_{name}.py", *arguments]
@@ -125,6 +135,36 @@ def test_workers_of_xdist_run_side_by_side(start: Callable[..., Any], log: Path,
         (measured,) = record.evidence["gpu_memory"]
         assert (measured["before_gb"], measured["peak_gb"], measured["after_gb"]) == (1.0, 1.0, 1.0)
         assert record.evidence["gpu_memory_returned_after_s"] < 1
+
+
+@pytest.mark.parametrize(
+    ("takes_share", "vllm", "shares", "header"),
+    [
+        (True, "0.32.0", "2", "4 GPUs, 2 flows on each at most; "),
+        (False, "0.32.0", None, "4 GPUs, 2 flows on each at most; "),
+        (True, "0.10.0", None, "4 GPUs, 1 flow on each at most (vLLM 0.10.0 cannot share them); "),
+    ],
+    ids=["shares", "a-flow-that-cannot", "a-vllm-that-cannot"],
+)
+def test_flows_share_a_gpu_where_they_can(
+    start: Callable[..., Any],
+    log: Path,
+    pytester: pytest.Pytester,
+    takes_share: bool,
+    vllm: str,
+    shares: str | None,
+    header: str,
+) -> None:
+    options = {"mask": "0,1,2,3", "sizes": [4], "count": 2, "seconds": 2.0, "takes_share": takes_share, "vllm": vllm}
+    run = start("shared", "-n2", "--raycompat-flows-per-gpu=2", **options)
+    text, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, text
+    one, two = sorted(turns(log), key=lambda turn: float(turn["began"]))
+    assert (two["began"] < one["ended"]) is (shares is not None)
+    assert one["shares"] == two["shares"] == shares
+    assert header in text
+    for record in report_of(pytester, "shared").results:
+        assert record.evidence.get("gpu_memory_shared", False) is (shares is not None)
 
 
 def test_two_runs_share_the_machine(start: Callable[..., Any], log: Path) -> None:
