@@ -61,8 +61,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Provi
     fake = FakeNvml(*(Device(f"GPU-{name}", "NVIDIA H200", 140 * GIB) for name in "abcd"))
     monkeypatch.setitem(sys.modules, "pynvml", fake)
 
-    def make(spec: str = "local", *, cuda: bool = True, greedy: bool = True) -> Provider:
-        leases = GpuLeases(installed_gpus(), tmp_path / "locks", lambda *said: None, greedy=greedy)
+    def make(spec: str = "local", *, cuda: bool = True, greedy: bool = True, shares: int = 1) -> Provider:
+        leases = GpuLeases(installed_gpus(), tmp_path / "locks", lambda *said: None, greedy=greedy, shares=shares)
         provider = Provider(
             parse_cluster_spec(spec),
             children=cast("Children", None),
@@ -97,6 +97,22 @@ def test_workers_have_what_their_flows_need(make: Callable[..., Provider]) -> No
     assert ids(two.get(Shape((4,)), gpus=2)) == ["2", "3"]
     one.get(Shape((4,)), gpus=1)
     assert len(one.started) == 1
+
+
+def test_workers_share_gpus_where_they_may(make: Callable[..., Provider]) -> None:
+    one, two = make(greedy=False, shares=2), make(greedy=False, shares=2)
+    for provider in (one, two):
+        assert ids(provider.get(Shape((4,)), gpus=4, shared=True)) == ["0", "1", "2", "3"]
+        assert provider.get(Shape((4,)), gpus=2, shared=True) is provider.started[0]
+
+
+def test_a_flow_that_needs_gpus_alone_gets_a_cluster_on_such(make: Callable[..., Provider]) -> None:
+    provider = make(greedy=False, shares=2)
+    shared: Any = provider.get(Shape((4,)), gpus=2, shared=True)
+    alone = provider.get(Shape((4,)), gpus=2)
+    assert alone is not shared
+    assert shared.closed
+    assert provider.get(Shape((4,)), gpus=2, shared=True) is alone  # nobody else waits for its GPUs
 
 
 def test_a_second_run_has_what_is_left(make: Callable[..., Provider]) -> None:
