@@ -145,7 +145,9 @@ class GpuLeases:
             now = time.monotonic()
             if lack.others:
                 others_until = now
-            left = min(limit_s - (now - began), memory_limit_s - (now - others_until))
+            left = limit_s - (now - began)
+            if not lack.others:
+                left = min(left, memory_limit_s - (now - others_until))
             if left <= 0:
                 raise LeaseError(f"{plural(count, 'GPU')} could not be had within {now - began:.0f} s: {lack.text}")
             self._waiting(lack.text, now - began, left)

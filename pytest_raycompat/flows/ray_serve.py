@@ -58,7 +58,8 @@ def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
             "trust_remote_code": True,
             "distributed_executor_backend": "ray",
         },
-        "accelerator_type": arguments.accelerator_type,
+        # left out where it is not given: Ray 2.44 to 2.46 take a None for the name of a type that they do not know
+        **({} if arguments.accelerator_type is None else {"accelerator_type": arguments.accelerator_type}),
         "deployment_config": {
             "autoscaling_config": {"target_ongoing_requests": 32, "min_replicas": 1, "max_replicas": 1},
             "max_ongoing_requests": 64,
