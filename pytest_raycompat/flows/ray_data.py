@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ PIPELINE_LIMIT_S = 540.0
 GATE = "raycompat-gate"
 ENGINE_STAGE = "vLLMEngineStage"
 """In the class of the actors that hold an engine each (ray/llm/_internal/batch/stages/vllm_engine_stage.py, 2.60.0)."""
+ERROR_COLUMN = "__inference_error__"
+"""Of a row that has failed while the others go on (ray/llm/_internal/batch/stages/base.py, 2.60.0)."""
 TOO_LONG = "x" * 4000
 """More tokens than the model takes: the row that fails."""
 
@@ -87,7 +89,7 @@ def make_gate() -> Any:
             self.opened = threading.Event()
 
         def reach(self) -> None:
-            """Say that an answer has come out."""
+            """Say that a row has come out."""
             self.reached.set()
 
         def is_reached(self) -> bool:
@@ -138,13 +140,18 @@ def build_pipeline(arguments: argparse.Namespace) -> Any:
         return {"item": item, "messages": messages(item), "sampling_params": sampling}
 
     def postprocess(row: dict[str, Any]) -> dict[str, Any]:
-        import ray
-
-        ray.get(ray.get_actor(GATE).reach.remote())
         return {"item": row["item"], "answer": row["generated_text"]}
 
     build = getattr(llm, "build_processor", None) or llm.build_llm_processor
     return build(config, preprocess=preprocess, postprocess=postprocess)
+
+
+def reach_gate(row: dict[str, Any]) -> dict[str, Any]:
+    """Say that a row has come out, be it answered or failed: what has failed goes past ``postprocess``."""
+    import ray
+
+    ray.get(ray.get_actor(GATE).reach.remote())
+    return row
 
 
 def without_stages(fields: Collection[str], *stages: str) -> dict[str, Any]:
@@ -174,7 +181,7 @@ def process(reporter: Reporter, arguments: argparse.Namespace, folder: Path) -> 
     prompts.mkdir()
     gate = make_gate()
     processor = build_pipeline(arguments)
-    dataset = processor(read_rows(arguments, prompts))
+    dataset = processor(read_rows(arguments, prompts)).map(reach_gate)
     failures: list[BaseException] = []
 
     def write() -> None:
@@ -199,13 +206,29 @@ def process(reporter: Reporter, arguments: argparse.Namespace, folder: Path) -> 
         thread.join(0.5)
     if failures:
         raise failures[0]
-    reporter.phase("read")
-    import pyarrow.parquet
-
     files = sorted(written.glob("*.parquet"))
-    rows = [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
+    rows = read_written(files)
+    if rows and all(row.get(ERROR_COLUMN) for row in rows):
+        raise NothingAnswered(rows[0][ERROR_COLUMN])
+    reporter.phase("read")
     reporter.output("rows", [{name: plain(value) for name, value in row.items()} for row in rows])
     reporter.output("files", len(files))
+
+
+class NothingAnswered(RuntimeError):
+    """Every row has failed, which Ray Data was told to go on after; what it says of a row is the cause."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(f"no row was answered; the first says: {told}")
+        kind, _, message = told.partition(": ")
+        self.reported_chain = [{"type": kind, "message": message, "process": "Ray worker", "traceback": ""}]
+
+
+def read_written(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read the rows that were written."""
+    import pyarrow.parquet
+
+    return [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
 
 
 def all_engines_up(arguments: argparse.Namespace) -> bool:

@@ -246,7 +246,7 @@ class FlowRuns:
         if flow.needs_vllm and self._session.device == "cuda" and cluster is not None and cluster.owned:
             # each of our nodes shows its ranks other GPUs of one machine, which vLLM takes for GPUs within reach and
             # then does not find ("Invalid peer device id", vLLM 0.20.2); across machines it does without by itself
-            extra["disable_custom_all_reduce"] = len(cluster.nodes) > 1
+            extra["disable_custom_all_reduce"] = len(cluster.nodes) + cluster.late > 1
         return extra
 
     def _reproduction(

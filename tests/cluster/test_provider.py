@@ -103,7 +103,8 @@ def test_workers_share_gpus_where_they_may(make: Callable[..., Provider]) -> Non
     one, two = make(greedy=False, shares=2), make(greedy=False, shares=2)
     for provider in (one, two):
         assert ids(provider.get(Shape((4,)), gpus=4, shared=True)) == ["0", "1", "2", "3"]
-        assert provider.get(Shape((4,)), gpus=2, shared=True) is provider.started[0]
+        again: Any = provider.get(Shape((4,)), gpus=2, shared=True)
+        assert again is provider.started[0]
 
 
 def test_a_flow_that_needs_gpus_alone_gets_a_cluster_on_such(make: Callable[..., Provider]) -> None:
