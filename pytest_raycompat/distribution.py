@@ -22,7 +22,7 @@ PROGRESS = "raycompat-progress"
 
 def tell(config: pytest.Config, name: str, value: Any) -> None:
     """Write ``value``, which JSON can hold, for the controller."""
-    path = _told_by(config) / name
+    path = shared_folder(config) / name
     temporary = path.with_name(f"{name}.{os.getpid()}")
     temporary.write_text(json.dumps(value))
     os.replace(temporary, path)
@@ -30,10 +30,11 @@ def tell(config: pytest.Config, name: str, value: Any) -> None:
 
 def forget(config: pytest.Config, name: str) -> None:
     """Take back what was told, if anything was."""
-    (_told_by(config) / name).unlink(missing_ok=True)
+    (shared_folder(config) / name).unlink(missing_ok=True)
 
 
-def _told_by(config: pytest.Config) -> Path:
+def shared_folder(config: pytest.Config) -> Path:
+    """Return the folder of a worker's run, which is removed at its end."""
     return Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
 
 

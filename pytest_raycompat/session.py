@@ -39,6 +39,7 @@ class Session:
         gaps: the recorded gaps.
         display: shown what goes on.
         finished: called with what each flow gave.
+        shared_folder: a folder of all processes of the run, where there are several.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Session:
         gaps: tuple[Gap, ...],
         display: Display,
         finished: Callable[[FlowResult], None] = lambda result: None,
+        shared_folder: Path | None = None,
     ) -> None:
         self.settings = settings
         self.gaps = gaps
         self.children = Children()
         self._display = display
         self._finished = finished
+        self.shared_folder = shared_folder
         self._shown: Shown | None = None
 
     @cached_property
@@ -124,6 +127,11 @@ class Session:
             self.clusters.make_way()
         elif self.__dict__.get("leases") is not None and self.leases is not None and self.leases.wanted():
             self.leases.release()
+
+    def makes_way(self) -> bool:
+        """Give GPUs back that another process waits for; tell whether none waits for any of ours any more."""
+        self.make_way()
+        return self.__dict__.get("leases") is None or self.leases is None or not self.leases.wanted()
 
     def give_up_clusters(self) -> str | None:
         """End what is on the GPUs that this run holds; say why it cannot be, if so."""

@@ -56,6 +56,7 @@ def session_of(config: pytest.Config) -> Session:
 
 
 def _new_session(config: pytest.Config) -> Session:
+    from pytest_raycompat.distribution import shared_folder
     from pytest_raycompat.gaps import GapFileError, known_gaps
     from pytest_raycompat.report.progress import Progress
     from pytest_raycompat.report.workers import WorkerProgress
@@ -71,4 +72,5 @@ def _new_session(config: pytest.Config) -> Session:
         gaps,
         WorkerProgress(config) if is_worker(config) else Progress(config),
         lambda result: config.hook.pytest_raycompat_flow_finished(config=config, result=result),
+        shared_folder(config) if is_worker(config) else None,
     )

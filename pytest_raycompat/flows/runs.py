@@ -19,6 +19,7 @@ from pytest_raycompat.flows.needs import NeedsNotMet, shape_for
 from pytest_raycompat.flows.places import Places
 from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
+from pytest_raycompat.flows.shared_results import SharedResults
 from pytest_raycompat.gpus import Gpu, mask_of
 from pytest_raycompat.judgement import PlannedRun
 from pytest_raycompat.records import FlowResult
@@ -89,6 +90,7 @@ class FlowRuns:
         self._title = ""
         self._places = Places(session, self._show)
         self._results: dict[str, FlowResult] = {}
+        self._of_all = SharedResults(session.shared_folder, session.makes_way, self._show_other)
 
     @cached_property
     def _runner(self) -> FlowRunner:
@@ -102,6 +104,9 @@ class FlowRuns:
 
     def _show(self, phase: str, seconds: float, left: float) -> None:
         self._display.show(self._title, phase, seconds, left)
+
+    def _show_other(self, seconds: float) -> None:
+        self._show("waiting: another worker runs it", seconds, max(0.0, self._session.settings.deadline_s - seconds))
 
     def show_waiting(self, why: str, seconds: float, left: float) -> None:
         """Show for what it is waited, how long already, and how many seconds longer."""
@@ -142,7 +147,23 @@ class FlowRuns:
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
         shape = shape_for(self._session, flow, parameters, setting.shape)
         self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
-        with self._display_cleared(), self._places.machine(flow, on_ray=on_ray):
+        with self._display_cleared():
+            if on_ray or fresh or retry:
+                result = self._run_in_its_place(flow, parameters, shape, setting, on_ray=on_ray)
+            else:
+                result = self._of_all.once(
+                    key, lambda: self._run_in_its_place(flow, parameters, shape, setting, on_ray=on_ray)
+                )
+        unexplained = result.failure is not None and not self._session.judge.applicable(result)
+        if on_ray and not flow.always_on_ray and unexplained:
+            result = self._with_control(result, name, parameters, setting, retry=retry)
+        self._results[key] = result
+        return result
+
+    def _run_in_its_place(
+        self, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None, setting: Setting, *, on_ray: bool
+    ) -> FlowResult:
+        with self._places.machine(flow, on_ray=on_ray):
             own = setting.shape is None
             cluster = self._places.cluster(flow, parameters, shape, setting.memory_gb, own=own) if on_ray else None
             gpus = cluster.real_gpus if cluster is not None else self._places.gpus(flow, parameters, setting.memory_gb)
@@ -151,10 +172,6 @@ class FlowRuns:
                 self._session.clusters.completed(cluster)
             if cluster is not None and result.failure is not None:
                 self._session.clusters.distrust(cluster)
-        unexplained = result.failure is not None and not self._session.judge.applicable(result)
-        if on_ray and not flow.always_on_ray and unexplained:
-            result = self._with_control(result, name, parameters, setting, retry=retry)
-        self._results[key] = result
         return result
 
     def plan(self, name: str, parameters: Mapping[str, Any], shape: Shape | None = None) -> PlannedRun:

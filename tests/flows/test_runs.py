@@ -24,7 +24,7 @@ from pytest_raycompat.flows.runs import FlowRuns
 def test_where_ranks_cannot_reach_each_other_s_gpus(
     device: str, nodes: int, late: int, owned: bool, disabled: bool | None
 ) -> None:
-    session: Any = SimpleNamespace(tiny_model=Path("model"), device=device)
+    session: Any = SimpleNamespace(tiny_model=Path("model"), device=device, shared_folder=None, makes_way=lambda: True)
     cluster: Any = SimpleNamespace(nodes=[None] * nodes, late=late, owned=owned)
     runs = FlowRuns(session, cast("Any", None), lambda result: None)
     assert runs._extra(FLOWS["generate"], cluster).get("disable_custom_all_reduce") is disabled

@@ -1,0 +1,66 @@
+"""What flows without Ray gave, known to all workers of pytest-xdist: each control runs once in a run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from pytest_raycompat.lease import LOOK_EVERY_S, try_lock
+from pytest_raycompat.records import FlowResult
+
+
+class SharedResults:
+    """The results in a folder of the run.
+
+    Args:
+        folder: where all workers keep them; None where there is one process only.
+        may_wait: called again and again while another worker runs the same; makes way for it where it waits for what
+            this process holds, and tells whether that worker can go on.
+        waiting: told for how long it has been waited, in seconds.
+    """
+
+    def __init__(
+        self, folder: Path | None, may_wait: Callable[[], bool], waiting: Callable[[float], None] = lambda seconds: None
+    ) -> None:
+        self._folder = folder
+        self._may_wait = may_wait
+        self._waiting = waiting
+
+    def once(self, key: str, run: Callable[[], FlowResult]) -> FlowResult:
+        """Return what ``run`` gave in any of the workers; failures are not kept.
+
+        Args:
+            key: tells one run from another.
+            run: runs the flow; has a deadline of its own, and so has the wait for that of another worker.
+        """
+        if self._folder is None:
+            return run()
+        path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.result"
+        with self._turn(path.with_suffix(".lock")) as ours:
+            if path.exists():
+                return msgspec.json.decode(path.read_bytes(), type=FlowResult)
+            result = run()
+            if ours and result.failure is None:
+                draft = path.with_suffix(f".{os.getpid()}")
+                draft.write_bytes(msgspec.json.encode(result))
+                os.replace(draft, path)
+            return result
+
+    @contextlib.contextmanager
+    def _turn(self, path: Path) -> Iterator[bool]:
+        """Wait until no other worker runs the same, or until that would wait for this one."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        began = time.monotonic()
+        try:
+            while not (ours := try_lock(descriptor)) and self._may_wait():
+                self._waiting(time.monotonic() - began)
+                time.sleep(LOOK_EVERY_S)
+            yield ours
+        finally:
+            os.close(descriptor)
