@@ -13,12 +13,15 @@ import os
 import shutil
 import sys
 import tarfile
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 PARTS = Path(__file__).resolve().parent
 CHUNK = 2**20
+CORES = len(os.sched_getaffinity(0))
 
 
 def main(words: list[str]) -> int:
@@ -34,7 +37,7 @@ def main(words: list[str]) -> int:
         return 1
     draft = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
-        unpack(draft)
+        unpack(draft, manifest["streams"])
         os.rename(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -52,12 +55,15 @@ def find_problems(target: Path, manifest: dict[str, Any]) -> Iterator[str]:
     here = "{}.{}".format(*sys.version_info)
     if here != manifest["python_version"]:
         yield f"the pack is for Python {manifest['python_version']}, and this is {here}: run another python3"
-    for expected, name in checksums():
-        part = PARTS / name
-        if not part.is_file():
-            yield f"{name} is missing: copy it to {PARTS}"
-        elif checksum(part) != expected:
-            yield f"{name} is damaged: copy it again"
+    there = [(expected, name) for expected, name in checksums() if (PARTS / name).is_file()]
+    yield from (f"{name} is missing: copy it to {PARTS}" for _, name in checksums() if not (PARTS / name).is_file())
+    with ThreadPoolExecutor(CORES) as pool:
+        found = pool.map(checksum, [PARTS / name for _, name in there])
+        yield from (
+            f"{name} is damaged: copy it again"
+            for (expected, name), sum_ in zip(there, found, strict=True)
+            if sum_ != expected
+        )
 
 
 def checksums() -> list[tuple[str, str]]:
@@ -93,11 +99,48 @@ class Joined:
             self._stream = None
 
 
-def unpack(folder: Path) -> None:
+class Decompressed:
+    """The streams of xz in the parts as one stream, decompressed ahead on all cores: Python's lzma lets them run."""
+
+    def __init__(self, joined: Joined, sizes: list[int], pool: ThreadPoolExecutor) -> None:
+        self._joined = joined
+        self._sizes = deque(sizes)
+        self._pool = pool
+        self._under_way: deque[Future[bytes]] = deque()
+        self._current = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """Return ``size`` bytes, fewer at the end."""
+        pieces = []
+        while size and (self._current or self._next()):
+            piece, self._current = self._current[:size], self._current[size:]
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def _next(self) -> bool:
+        while self._sizes and len(self._under_way) <= CORES:
+            self._under_way.append(self._pool.submit(lzma.decompress, self._take(self._sizes.popleft())))
+        if not self._under_way:
+            return False
+        self._current = memoryview(self._under_way.popleft().result())
+        return True
+
+    def _take(self, size: int) -> bytes:
+        pieces = []
+        while size and (piece := self._joined.read(size)):
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+
+def unpack(folder: Path, streams: list[int]) -> None:
     """Unpack all parts into ``folder``."""
-    joined: Any = Joined([PARTS / name for _, name in checksums()])
-    with lzma.open(joined) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        archive.extractall(folder, filter="data")
+    joined = Joined([PARTS / name for _, name in checksums()])
+    with ThreadPoolExecutor(CORES) as pool:
+        stream: Any = Decompressed(joined, streams, pool)
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:
+            archive.extractall(folder, filter="data")
 
 
 def is_installed(name: str) -> bool:
