@@ -155,7 +155,7 @@ def test_flows_share_a_gpu_where_they_can(
     shares: str | None,
     header: str,
 ) -> None:
-    options = {"mask": "0,1,2,3", "sizes": [4], "count": 2, "seconds": 2.0, "takes_share": takes_share, "vllm": vllm}
+    options = {"mask": "0,1,2,3", "sizes": [4], "count": 2, "seconds": 5.0, "takes_share": takes_share, "vllm": vllm}
     run = start("shared", "-n2", "--raycompat-flows-per-gpu=2", **options)
     text, _ = run.communicate(timeout=60)
     assert run.returncode == 0, text
