@@ -7,8 +7,8 @@ it waits, and waits in a line, so that many small needs cannot keep a large one 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -59,10 +59,9 @@ class GpuLeases:
         """The GPUs that this process holds, in the order of the mask."""
         return tuple(gpu for gpu in self.gpus if gpu.uuid in self._locks)
 
-    @property
-    def whole(self) -> bool:
-        """Whether no other process can have a share of what this one holds."""
-        return all(lock.whole for lock in self._locks.values())
+    def has_alone(self, gpus: Iterable[Gpu]) -> bool:
+        """Tell whether this process holds all of these GPUs, and no other can have a share of them."""
+        return {gpu.uuid for gpu in gpus} <= {uuid for uuid, lock in self._locks.items() if lock.whole}
 
     def wanted(self) -> bool:
         """Tell whether another process waits for GPUs of which this one holds some."""
@@ -88,7 +87,7 @@ class GpuLeases:
         limit_s: float = LIMIT_S,
         memory_limit_s: float = MEMORY_LIMIT_S,
     ) -> tuple[Gpu, ...]:
-        """Hold at least ``count`` GPUs, and return all that are held.
+        """Hold at least ``count`` GPUs, and return all that are held as they are needed.
 
         Args:
             count: how many are needed.
@@ -104,8 +103,13 @@ class GpuLeases:
         """
         if count > len(self.gpus):
             raise LeaseError(f"{plural(count, 'GPU')} are needed, and {len(self.gpus)} may be used")
-        if not shared and not self.whole:
-            self._give_back(f"{plural(count, 'GPU')} needed alone, {len(self._locks)} shared here", give_up)
+        if not shared:
+            alone = tuple(gpu for gpu in self.held if self._locks[gpu.uuid].whole)
+            if len(alone) >= count:
+                return alone
+            sharing = len(self._locks) - len(alone)
+            if sharing:
+                self._give_back(f"{plural(count, 'GPU')} needed alone, {sharing} shared here", give_up)
         if len(self._locks) >= count:
             return self.held
         take = partial(self._take, count, most, self.shares if shared else 1, enough)
@@ -164,11 +168,14 @@ class GpuLeases:
             )
             try:
                 fit = [uuid for uuid in locked if uuid in uses and enough(uses[uuid])]
-                fit.sort(key=lambda uuid: -round(uses[uuid].free_gb))  # of those alike, the first of the mask
+                # of shares the first ones; of those alike, the first of the mask
+                fit.sort(key=lambda uuid: (locked[uuid].share or 0, -round(uses[uuid].free_gb)))
+                company = any(self._files.has_company(uuid, lock) for uuid, lock in locked.items())
                 needed = count - len(self._locks)
                 if ahead or len(fit) < needed:
-                    return self._lack(ahead, holders, [uses.get(uuid) for uuid in locked if uuid not in fit])
-                alone = self._greedy and not rivals and not holders
+                    lack = self._lack(ahead, holders, [uses.get(uuid) for uuid in locked if uuid not in fit])
+                    return replace(lack, others=lack.others or company)
+                alone = self._greedy and not rivals and not holders and not company
                 for uuid in fit[: max(needed, most - len(self._locks)) if alone else needed]:
                     self._files.sign(locked[uuid])
                     self._locks[uuid] = locked.pop(uuid)

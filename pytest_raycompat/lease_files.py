@@ -45,14 +45,18 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Lock:
-    """What a process has locked of a GPU: ``descriptors`` of its file, and of that of a share where it has only one."""
+    """What a process has locked of a GPU.
+
+    ``descriptors`` are of the GPU's file, and of that of a share where it has only one; ``share`` is its number then.
+    """
 
     descriptors: tuple[int, ...]
+    share: int | None = None
 
     @property
     def whole(self) -> bool:
         """Whether it has the GPU alone."""
-        return len(self.descriptors) == 1
+        return self.share is None
 
 
 class LeaseFiles:
@@ -116,10 +120,16 @@ class LeaseFiles:
             for number in range(shares):
                 descriptor = self._open(f"{uuid}.share-{number}.lock")
                 if try_lock(descriptor):
-                    return Lock((whole, descriptor))
+                    return Lock((whole, descriptor), number)
                 os.close(descriptor)
         os.close(whole)
         return None
+
+    def has_company(self, uuid: str, lock: Lock) -> bool:
+        """Tell whether others share a GPU of which ``lock`` has a share; call it only while :meth:`deciding`."""
+        ours = f"{uuid}.share-{lock.share}.lock"
+        sharing = (path.name for path in self._folder.glob(f"{uuid}.share-*.lock"))
+        return not lock.whole and any(self._is_locked(name) for name in sharing if name != ours)
 
     def _holder(self, uuid: str) -> str:
         """Say who has a GPU: those who share it, or else the one who has it alone."""

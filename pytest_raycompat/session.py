@@ -14,7 +14,7 @@ from pytest_raycompat.cluster.authentication import Shown, variables_for, write_
 from pytest_raycompat.cluster.protocol import ClusterError
 from pytest_raycompat.cluster.provider import ClusterProvider
 from pytest_raycompat.environment import cache_name, child_environment, describe_versions, examine, stage_package
-from pytest_raycompat.flows.needs import may_share
+from pytest_raycompat.flows.needs import SHARE_GB, may_share
 from pytest_raycompat.flows.runs import Display, FlowRuns
 from pytest_raycompat.gaps import Gap
 from pytest_raycompat.gpu_lease import GpuLeases, is_greedy
@@ -102,7 +102,10 @@ class Session:
     def flows_per_gpu(self) -> int:
         """How many flows may be on a GPU: as many as were asked for, where engines can be told what to take of it."""
         vllm = self.environment.vllm
-        return self.settings.flows_per_gpu if vllm is None or may_share(vllm) else 1
+        if vllm is not None and not may_share(vllm):
+            return 1
+        room = min((gpu.memory_gb for gpu in self.visible_gpus), default=0.0)
+        return max(1, min(self.settings.flows_per_gpu, int(room // SHARE_GB)))
 
     @cached_property
     def leases(self) -> GpuLeases | None:
@@ -243,13 +246,21 @@ class Session:
         """Say what was found, for pytest's header."""
         found = plural(len(self.visible_gpus), "GPU") if self.visible_gpus else "no GPU"
         if self.device == "cuda" and self.settings.flows_per_gpu > 1:
-            only = f" (vLLM {self.environment.vllm} cannot share them)" if self.flows_per_gpu == 1 else ""
-            found += f", {plural(self.flows_per_gpu, 'flow')} on each at most{only}"
+            found += f", {plural(self.flows_per_gpu, 'flow')} on each at most{self._why_fewer()}"
         cluster = "no cluster"
         if self.settings.active:
             note = f" ({self.clusters.note})" if self.clusters.note else ""
             cluster = f"{self.clusters.describe()}{note}"
         return f"{describe_versions(self.environment)}; {self.device}, {found}; {cluster}"
+
+    def _why_fewer(self) -> str:
+        """Say why fewer flows may be on a GPU than were asked for; nothing where as many may."""
+        if self.flows_per_gpu == self.settings.flows_per_gpu:
+            return ""
+        vllm = self.environment.vllm
+        if vllm is not None and not may_share(vllm):
+            return f" (vLLM {vllm} cannot share them)"
+        return f" (each takes {SHARE_GB:.0f} GiB)"
 
     def close(self) -> None:
         """End everything that this run started."""

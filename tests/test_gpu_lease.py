@@ -368,7 +368,7 @@ def test_no_deadlock_and_no_meeting(folder: Path, tmp_path: Path, seed: int) -> 
 def test_two_flows_share_a_gpu(lease: Callable[..., GpuLeases]) -> None:
     first, second, third = (lease(GPUS[:1], shares=2) for _ in range(3))
     assert names(first.hold(1, shared=True)) == names(second.hold(1, shared=True)) == ["0"]
-    assert not first.whole
+    assert not first.has_alone(GPUS[:1])
     with pytest.raises(LeaseError) as caught:
         third.hold(1, shared=True, limit_s=0.1)
     runs = f"a run of process {os.getpid()}, a run of process {os.getpid()}"
@@ -385,7 +385,7 @@ def test_a_gpu_that_is_shared_cannot_be_had_alone(lease: Callable[..., GpuLeases
     assert str(caught.value).endswith(f"GPU 0 is held by a run of process {os.getpid()}")
     first.release()
     assert names(second.hold(1)) == ["0"]
-    assert second.whole
+    assert second.has_alone(GPUS[:1])
 
 
 def test_a_gpu_that_is_had_alone_cannot_be_shared(lease: Callable[..., GpuLeases]) -> None:
@@ -397,7 +397,39 @@ def test_a_gpu_that_is_had_alone_cannot_be_shared(lease: Callable[..., GpuLeases
 def test_one_share_is_a_whole_gpu(lease: Callable[..., GpuLeases]) -> None:
     ours = lease()
     ours.hold(2, shared=True)
-    assert ours.whole
+    assert ours.has_alone(GPUS[:2])
+    assert not ours.has_alone(GPUS[:3])
+
+
+def test_flows_that_share_are_spread_over_the_gpus(lease: Callable[..., GpuLeases]) -> None:
+    found = [names(lease(GPUS[:2], shares=2, greedy=False).hold(1, shared=True)) for _ in range(4)]
+    assert found == [["0"], ["1"], ["0"], ["1"]]
+
+
+def test_a_share_beside_a_whole_gpu_leaves_that_as_it_is(lease: Callable[..., GpuLeases]) -> None:
+    ours = lease(GPUS[:2], shares=2)
+    assert names(ours.hold(1)) == ["0"]
+    assert names(ours.hold(2, shared=True)) == ["0", "1"]
+    assert names(ours.hold(1, give_up=lambda: "a test uses a cluster on them")) == ["0"]
+    assert names(ours.held) == ["0", "1"]
+
+
+def test_who_shares_is_not_alone(lease: Callable[..., GpuLeases]) -> None:
+    lease(shares=2).hold(1, shared=True)
+    assert names(lease(shares=2).hold(1, most=4, shared=True)) == ["1"]
+
+
+def test_memory_that_sharers_have_is_waited_for_as_they_are(
+    lease: Callable[..., GpuLeases], uses: dict[str, Use]
+) -> None:
+    lease(GPUS[:1], shares=2).hold(1, shared=True)
+    uses["GPU-0"] = Use(GPUS[0], 3.0, 137.0)
+    began = time.monotonic()
+    with pytest.raises(LeaseError):
+        lease(GPUS[:1], shares=2).hold(
+            1, shared=True, enough=lambda use: use.free_gb > 10, limit_s=0.6, memory_limit_s=0.1
+        )
+    assert time.monotonic() - began >= 0.6
 
 
 def test_who_needs_gpus_alone_gives_its_shares_back(lease: Callable[..., GpuLeases]) -> None:
@@ -410,7 +442,7 @@ def test_who_needs_gpus_alone_gives_its_shares_back(lease: Callable[..., GpuLeas
 
     assert names(ours.hold(1, give_up=give_up)) == ["0"]
     assert given_up == [["0", "1"]]
-    assert ours.whole
+    assert ours.has_alone(GPUS[:1])
 
 
 def test_who_cannot_give_its_shares_back_cannot_have_gpus_alone(lease: Callable[..., GpuLeases]) -> None:

@@ -177,10 +177,9 @@ class ClusterProvider:
             return self._attached
         wanted = shape or self.shape
         smallest = self._smallest(wanted, gpus)
-        if not shared and self._leases is not None and not self._leases.whole:
-            self._hold(smallest, smallest, enough=enough)  # ends the clusters that share their GPUs
-        for there in self._running:
-            if covers(there, wanted) or covers_in_part(there, wanted, smallest):
+        for there, running in self._running.items():
+            alone = shared or self._leases is None or self._leases.has_alone(running.real_gpus)
+            if alone and (covers(there, wanted) or covers_in_part(there, wanted, smallest)):
                 self._running[there] = self._running.pop(there)
                 return self._running[there]
         held = self._hold(smallest, sum(wanted.gpus), shared=shared, enough=enough)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 WITHOUT_VLLM_GB = 1.0
+SHARE_GB = 4.0
+"""What a flow that shares its GPUs is to have of each: its KV cache, the model, and CUDA's and NCCL's own memory."""
 SHARING_VLLM = ">=0.10.2"
 """The vLLM that can be told how much its KV cache takes (``kv_cache_memory_bytes``, vllm/config/cache.py, 0.10.2)."""
 

@@ -50,10 +50,16 @@ class Places:
         with hold_machine(lease_path(), lambda by, gone, left: self._show(f"waiting for {by}", gone, left)):
             yield
 
-    def shares(self, flow: Flow, parameters: Mapping[str, Any]) -> int:
-        """Say into how many shares a GPU is divided, of which a flow has one; 1 where it has its GPUs alone."""
+    def shares(self, flow: Flow, parameters: Mapping[str, Any], memory_gb: float = 0.0) -> int:
+        """Say into how many shares a GPU is divided, of which a flow has one.
+
+        It is 1 where the flow has its GPUs alone: also where it is to have more of the memory free than a share.
+        """
         leases = self._session.leases
-        return leases.shares if leases is not None and flow.shares(parameters) else 1
+        if leases is None or not leases.gpus or not flow.shares(parameters):
+            return 1
+        share_gb = min(gpu.memory_gb for gpu in leases.gpus) / leases.shares
+        return leases.shares if memory_gb <= share_gb else 1
 
     def gpus(self, flow: Flow, parameters: Mapping[str, Any], memory_gb: float) -> tuple[Gpu, ...]:
         """Return the GPUs for a flow without Ray, which this process holds from now on; none where it needs none.
@@ -64,7 +70,7 @@ class Places:
         leases = self._session.leases
         if leases is None or not flow.needs_vllm:
             return ()
-        count, shares = proof.gpus(parameters), self.shares(flow, parameters)
+        count, shares = proof.gpus(parameters), self.shares(flow, parameters, memory_gb)
         enough = enough_memory(flow, parameters, memory_gb, shares)
         held = leases.hold(count, shared=shares > 1, enough=enough, give_up=self._session.give_up_clusters)[:count]
         leases.wait_for_memory(held, enough)
@@ -86,7 +92,7 @@ class Places:
             ClusterError: it cannot be had.
             LeaseError: its GPUs cannot be had.
         """
-        shares = self.shares(flow, parameters)
+        shares = self.shares(flow, parameters, memory_gb)
         enough = enough_memory(flow, parameters, memory_gb, shares)
         needed = proof.gpus(parameters) if own else 0
         cluster = self._session.clusters.get(shape, gpus=needed, shared=shares > 1, enough=enough)

@@ -38,8 +38,12 @@ class Flow:
         return self.always_on_ray or runs_on_ray(parameters)
 
     def shares(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether other flows may be on its GPUs; not where it measures their memory, as engines that sleep do."""
-        return self.takes_share and not parameters.get("sleep")
+        """Whether other flows may be on its GPUs.
+
+        Not where it measures their memory, as engines that sleep do, nor with the V0 engine, which measures what is
+        left for its KV cache whatever it is told.
+        """
+        return self.takes_share and not parameters.get("sleep") and parameters.get("executor") != "ray-v0"
 
     def proves(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it must prove that it ran on Ray; a flow of the user's own may say ``ray`` and prove nothing."""

@@ -152,7 +152,8 @@ class FlowRuns:
                 result = self._run_in_its_place(flow, parameters, shape, setting, on_ray=on_ray)
             else:
                 result = self._of_all.once(
-                    key, lambda: self._run_in_its_place(flow, parameters, shape, setting, on_ray=on_ray)
+                    f"{key} {self._session.settings.python}",
+                    lambda: self._run_in_its_place(flow, parameters, shape, setting, on_ray=on_ray),
                 )
         unexplained = result.failure is not None and not self._session.judge.applicable(result)
         if on_ray and not flow.always_on_ray and unexplained:
@@ -237,7 +238,7 @@ class FlowRuns:
         environment = cluster.environment if cluster is not None else self._session.variables
         if gpus and cluster is None:
             environment = {**environment, **mask_of(gpus)}
-        shares = self._places.shares(flow, parameters) if gpus else 1
+        shares = self._places.shares(flow, parameters, setting.memory_gb) if gpus else 1
         if shares > 1:
             environment = {**environment, SHARES_VARIABLE: str(shares)}
         result = self._runner.run(

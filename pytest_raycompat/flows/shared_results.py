@@ -33,7 +33,7 @@ class SharedResults:
         self._waiting = waiting
 
     def once(self, key: str, run: Callable[[], FlowResult]) -> FlowResult:
-        """Return what ``run`` gave in any of the workers; failures are not kept.
+        """Return what ``run`` gave in any of the workers. A failure is not kept, and not waited for twice.
 
         Args:
             key: tells one run from another.
@@ -42,23 +42,32 @@ class SharedResults:
         if self._folder is None:
             return run()
         path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.result"
-        with self._turn(path.with_suffix(".lock")) as ours:
+        failed = path.with_suffix(".failed")
+        with self._turn(path.with_suffix(".lock"), failed) as ours:
             if path.exists():
                 return msgspec.json.decode(path.read_bytes(), type=FlowResult)
-            result = run()
-            if ours and result.failure is None:
+            if not ours:
+                return run()
+            try:
+                result = run()
+            except BaseException:
+                failed.touch()
+                raise
+            if result.failure is not None:
+                failed.touch()
+            else:
                 draft = path.with_suffix(f".{os.getpid()}")
                 draft.write_bytes(msgspec.json.encode(result))
                 os.replace(draft, path)
             return result
 
     @contextlib.contextmanager
-    def _turn(self, path: Path) -> Iterator[bool]:
-        """Wait until no other worker runs the same, or until that would wait for this one."""
+    def _turn(self, path: Path, failed: Path) -> Iterator[bool]:
+        """Wait while another worker runs the same; not if it failed before, nor where that one waits for this one."""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         began = time.monotonic()
         try:
-            while not (ours := try_lock(descriptor)) and self._may_wait():
+            while not (ours := try_lock(descriptor)) and not failed.exists() and self._may_wait():
                 self._waiting(time.monotonic() - began)
                 time.sleep(LOOK_EVERY_S)
             yield ours

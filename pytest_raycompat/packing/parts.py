@@ -27,6 +27,10 @@ STREAM_BYTES = 16 * 2**20
 """What goes into one stream of xz: each is packed and unpacked by a core of its own."""
 
 
+MOST_CORES = 16
+"""Each takes about 30 MB while it compresses."""
+
+
 class PackError(ValueError):
     """A folder is not a pack; says why."""
 
@@ -97,7 +101,7 @@ class Compressor:
     def __init__(self, output: Splitter) -> None:
         self.sizes: list[int] = []
         self._output = output
-        self._cores = len(os.sched_getaffinity(0))
+        self._cores = min(len(os.sched_getaffinity(0)), MOST_CORES)
         self._pool = ThreadPoolExecutor(self._cores)  # Python's lzma lets other threads run meanwhile
         self._under_way: deque[Future[bytes]] = deque()
         self._buffered = bytearray()

@@ -31,7 +31,8 @@ class Cluster:
 
     def __init__(self, shape: Sequence[NodeShape], gpus: Sequence[Gpu]) -> None:
         self.shape = [node.gpus for node in shape]
-        self.ids = [gpu.id for gpu in gpus][: sum(self.shape)]
+        self.real_gpus = tuple(gpus)[: sum(self.shape)]
+        self.ids = [gpu.id for gpu in self.real_gpus]
         self.asked = self.has_ended = self.closed = False
 
     def ask_to_end(self) -> None:
@@ -114,6 +115,14 @@ def test_a_flow_that_needs_gpus_alone_gets_a_cluster_on_such(make: Callable[...,
     assert alone is not shared
     assert shared.closed
     assert provider.get(Shape((4,)), gpus=2, shared=True) is alone  # nobody else waits for its GPUs
+
+
+def test_a_cluster_that_a_test_uses_serves_on_when_a_flow_shares_more(make: Callable[..., Provider]) -> None:
+    provider = make("local:1x1", greedy=False, shares=2)
+    own = provider.get()
+    provider.handed_out = True
+    provider.get(Shape((1, 1)), shared=True)
+    assert provider.get() is own
 
 
 def test_a_second_run_has_what_is_left(make: Callable[..., Provider]) -> None:

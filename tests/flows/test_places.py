@@ -85,10 +85,11 @@ def test_who_has_the_machine_alone(
         (FLOWS["generate"], {}, 4),
         (FLOWS["rlhf"], {"way": "colocate"}, 4),
         (FLOWS["rlhf"], {"way": "colocate", "sleep": True}, 1),
+        (FLOWS["generate"], {"executor": "ray-v0"}, 1),
         (FLOWS["performance"], {}, 1),
         (SQUARES, {}, 1),
     ],
-    ids=["generate", "rlhf", "measures-memory", "measures-time", "their-own"],
+    ids=["generate", "rlhf", "measures-memory", "v0-engine", "measures-time", "their-own"],
 )
 def test_which_flows_share_a_gpu(
     make: Callable[..., Places], flow: Flow, parameters: dict[str, Any], shares: int
@@ -96,9 +97,17 @@ def test_which_flows_share_a_gpu(
     ours = make(shares=4)
     assert ours.shares(flow, parameters) == shares
     if flow.needs_vllm:
-        ours.gpus(flow, {"executor": "uni", **parameters}, 0.0)
-        assert cast("GpuLeases", ours._session.leases).whole is (shares == 1)
+        ours.gpus(flow, parameters, 0.0)
+        leases = cast("GpuLeases", ours._session.leases)
+        assert leases.has_alone(leases.held) is (shares == 1)
     assert make(shares=4, cuda=False).shares(flow, parameters) == 1
+
+
+@pytest.mark.parametrize(("memory_gb", "shares"), [(25.0, 4), (26.0, 1)])
+def test_who_needs_more_than_a_share_has_a_gpu_alone(
+    make: Callable[..., Places], memory_gb: float, shares: int
+) -> None:
+    assert make(shares=4).shares(FLOWS["generate"], {}, memory_gb) == shares
 
 
 def test_a_share_of_a_gpu_needs_a_share_of_its_memory(make: Callable[..., Places], nvml: FakeNvml) -> None:

@@ -54,6 +54,22 @@ def test_a_failure_is_not_kept(tmp_path: Path) -> None:
     assert calls == ["run", "run"]
 
 
+def test_what_has_failed_is_not_waited_for_again(tmp_path: Path) -> None:
+    def fail() -> FlowResult:
+        raise RuntimeError("no GPU")
+
+    with pytest.raises(RuntimeError):
+        worker(tmp_path).once("a", fail)
+    calls: list[str] = []
+    inner = counting(calls, result("beside it"))
+
+    def run() -> FlowResult:
+        return worker(tmp_path).once("a", inner)  # while another one runs it
+
+    assert worker(tmp_path).once("a", run) == result("beside it")
+    assert calls == ["run"]
+
+
 def test_one_process_keeps_nothing_here() -> None:
     calls: list[str] = []
     alone = worker(None)
