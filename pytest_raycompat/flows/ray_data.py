@@ -122,8 +122,7 @@ def build_pipeline(arguments: argparse.Namespace) -> Any:
     config = llm.vLLMEngineProcessorConfig(
         model_source=arguments.model,
         engine_kwargs=settings,
-        # a pair of numbers is a pool of that size; one is the most that a pool grows to (ray/data/llm.py, 2.60.0)
-        concurrency=1 if arguments.concurrency == 1 else (arguments.concurrency, arguments.concurrency),
+        concurrency=pool_of(arguments.concurrency, llm.vLLMEngineProcessorConfig.model_fields["concurrency"]),
         batch_size=BATCH_SIZE,
         runtime_env={"env_vars": engine.variables_for_actors()},
         **options,
@@ -152,6 +151,16 @@ def reach_gate(row: dict[str, Any]) -> dict[str, Any]:
 
     ray.get(ray.get_actor(GATE).reach.remote())
     return row
+
+
+def pool_of(count: int, field: Any) -> int | tuple[int, int]:
+    """Say to Ray Data that so many engines are to be up.
+
+    A pair of numbers is a pool of that size, and one is the most that a pool grows to (ray/data/llm.py, 2.60.0). Where a
+    Ray takes one number only, the pool of engines has that size (ray/llm/_internal/batch/processor, 2.43.0 to 2.49.2).
+    """
+    takes_pairs = "tuple" in str(field.annotation).lower()
+    return (count, count) if count > 1 and takes_pairs else count
 
 
 def without_stages(fields: Collection[str], *stages: str) -> dict[str, Any]:
