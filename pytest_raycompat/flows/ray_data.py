@@ -156,7 +156,7 @@ def reach_gate(row: dict[str, Any]) -> dict[str, Any]:
 def pool_of(count: int, field: Any) -> int | tuple[int, int]:
     """Say to Ray Data that so many engines are to be up.
 
-    A pair of numbers is a pool of that size, and one is the most that a pool grows to (ray/data/llm.py, 2.60.0). Where a
+    A pair of numbers is a pool of that size, one is the most that a pool grows to (ray/data/llm.py, 2.60.0). Where a
     Ray takes one number only, the pool of engines has that size (ray/llm/_internal/batch/processor, 2.43.0 to 2.49.2).
     """
     takes_pairs = "tuple" in str(field.annotation).lower()
