@@ -167,6 +167,13 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
         run("compiled_graph", tensor_parallel_size=1, pipeline_parallel_size=2),
     ],
     ("2.43.0", "0.32.0", "cpu"): [
+        run(
+            "serve",
+            "cgraph-accelerator-context-missing-served",
+            executor="ray-v1",
+            tensor_parallel_size=2,
+            entry_point="api-server",
+        ),
         serve_llm("serve-llm-243-accelerator-type"),
         data_llm("data-llm-243-model-field", behind=("data-async-uvloop-022", "data-llm-transformers-5", *BEFORE_2_50)),
     ],
