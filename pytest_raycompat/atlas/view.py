@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pytest_raycompat.atlas.entries import Entry, in_order
 from pytest_raycompat.atlas.predictions import Prediction, Predictions, Score, score, tally
+from pytest_raycompat.compare.change import NOT_RUN
 from pytest_raycompat.records import RED, Verdict
 from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.report.terminal import ORDER, counts, group_of
@@ -150,21 +152,33 @@ def _table(entries: Sequence[Entry], predictions: Predictions) -> Table:
     """Lay out what was measured with one vLLM: flows as rows, Rays as columns."""
     rays = tuple(dict.fromkeys(entry.cell.ray for entry in entries))
     found: dict[tuple[str, str], dict[str, list[tuple[Entry, TestRecord]]]] = {}
-    for entry in entries:
-        for record in entry.report.results if entry.report is not None else ():
+    told = [(entry, record) for entry in entries if entry.report is not None for record in entry.report.results]
+    ran = {(entry.cell.ray, record.id) for entry, record in told if record.verdict not in NOT_RUN}
+    for entry, record in told:
+        if record.verdict not in NOT_RUN or (entry.cell.ray, record.id) not in ran:  # another run reached that test
             found.setdefault(group_of(record), {}).setdefault(entry.cell.ray, []).append((entry, record))
-    rows = tuple(
-        Row(name, parameters, tuple(_shown(columns.get(ray, []), predictions) for ray in rays))
+    rows = [
+        Row(name, parameters, tuple(_shown(_newest(columns.get(ray, [])), predictions) for ray in rays))
         for (name, parameters), columns in sorted(found.items())
-    )
+    ]
+    rows.sort(key=lambda row: all(shown.verdict in (None, *NOT_RUN) for shown in row.cells))  # what says least is last
     vllm = entries[0].cell.vllm
     title = f"{'no vLLM' if vllm == 'none' else f'vLLM {vllm}'}, {entries[0].device}"
-    return Table(title, rays, tuple(_why_nothing(entries, ray) for ray in rays), rows)
+    return Table(title, rays, tuple(_why_nothing(entries, ray) for ray in rays), tuple(rows))
 
 
 def _why_nothing(entries: Sequence[Entry], ray: str) -> str:
     cells = [entry.cell for entry in entries if entry.cell.ray == ray]
     return "" if any(cell.state == "measured" for cell in cells) else cells[0].state
+
+
+def _newest(records: Sequence[tuple[Entry, TestRecord]]) -> list[tuple[Entry, TestRecord]]:
+    """Keep what the newest run says that has run the flow; where none has, what the newest one says."""
+    ran = [one for one in records if one[1].verdict not in NOT_RUN]
+    if not records:
+        return []
+    newest, _ = max(ran or records, key=lambda one: datetime.fromisoformat(one[0].cell.measured))
+    return [(entry, record) for entry, record in records if entry is newest]
 
 
 def _shown(records: Sequence[tuple[Entry, TestRecord]], predictions: Predictions) -> Shown:

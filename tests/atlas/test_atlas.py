@@ -111,6 +111,37 @@ def test_the_newest_run_of_the_same_tests_counts(make_matrix: Callable[..., Path
         assert verdicts == {"passed"}
 
 
+def test_the_newest_run_that_ran_a_flow_says_what_became_of_it(make_matrix: Callable[..., Path]) -> None:
+    times = [f"2026-11-{day}T12:00:00+01:00" for day in ("01", "02", "03")]
+    folders = [
+        make_matrix("a", "2.60.0", generate("failed", "ray-v2"), measured=times[0], arguments=("a",)),
+        make_matrix("b", "2.60.0", generate("known-gap", "ray-v2"), measured=times[1], arguments=("b",)),
+        make_matrix("c", "2.60.0", generate("untested", "ray-v2"), measured=times[2], arguments=("c",)),
+    ]
+    for given in (folders, folders[::-1]):
+        (table,) = view(read_entries(given)).tables
+        assert [shown.verdict for row in table.rows for shown in row.cells] == ["known-gap"]
+
+
+def test_what_one_run_did_not_reach_and_another_did_has_one_row(make_matrix: Callable[..., Path]) -> None:
+    unreached = make_record("t::a[ray-v2]", "untested")
+    folders = [
+        make_matrix("a", "2.60.0", unreached, make_record("t::b", "untested"), arguments=("a",)),
+        make_matrix("b", "2.60.0", generate("passed", "ray-v2"), arguments=("b",)),
+    ]
+    (table,) = view(read_entries(folders)).tables
+    assert [(row.name, shown.verdict) for row in table.rows for shown in row.cells] == [
+        ("generate", "passed"),
+        ("b", "untested"),
+    ]
+
+
+def test_what_no_run_has_run_comes_last(make_matrix: Callable[..., Path]) -> None:
+    records = [generate("unsupported", "a"), generate("passed", "b"), generate("untested", "c")]
+    (table,) = view(read_entries([make_matrix("m", "2.60.0", *records)])).tables
+    assert [shown.verdict for row in table.rows for shown in row.cells] == ["passed", "unsupported", "untested"]
+
+
 def test_a_folder_without_cells(tmp_path: Path) -> None:
     with pytest.raises(AtlasError) as raised:
         read_entries([tmp_path])
