@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ PROGRESS = "raycompat-progress"
 
 def tell(config: pytest.Config, name: str, value: Any) -> None:
     """Write ``value``, which JSON can hold, for the controller."""
-    path = shared_folder(config) / name
-    temporary = path.with_name(f"{name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value))
-    os.replace(temporary, path)
+    from pytest_raycompat.files import write_file
+
+    write_file(shared_folder(config) / name, json.dumps(value).encode())
 
 
 def forget(config: pytest.Config, name: str) -> None:

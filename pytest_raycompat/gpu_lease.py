@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -173,8 +173,8 @@ class GpuLeases:
                 company = any(self._files.has_company(uuid, lock) for uuid, lock in locked.items())
                 needed = count - len(self._locks)
                 if ahead or len(fit) < needed:
-                    lack = self._lack(ahead, holders, [uses.get(uuid) for uuid in locked if uuid not in fit])
-                    return replace(lack, others=lack.others or company)
+                    unfit = [uses.get(uuid) for uuid in locked if uuid not in fit]
+                    return Lack(self._lacking(ahead, holders, unfit), others=bool(ahead or holders or company))
                 alone = self._greedy and not rivals and not holders and not company
                 for uuid in fit[: max(needed, most - len(self._locks)) if alone else needed]:
                     self._files.sign(locked[uuid])
@@ -184,13 +184,13 @@ class GpuLeases:
                     self._files.unlock(lock)
         return None
 
-    def _lack(self, ahead: Sequence[Ticket], holders: Mapping[str, str], unfit: Sequence[Use | None]) -> Lack:
+    def _lacking(self, ahead: Sequence[Ticket], holders: Mapping[str, str], unfit: Sequence[Use | None]) -> str:
         names = {gpu.uuid: gpu.id for gpu in self.gpus}
         said = [str(ticket) for ticket in ahead]
         said += [f"GPU {names[uuid]} is held by {holder}" for uuid, holder in holders.items()]
         said += [str(use) for use in unfit if use is not None]
         said += ["the driver lists a GPU no more"] if None in unfit else []
-        return Lack("; ".join(said), others=bool(ahead or holders))
+        return "; ".join(said)
 
 
 def is_greedy(environ: Mapping[str, str]) -> bool:

@@ -124,17 +124,22 @@ class Session:
             shares=self.flows_per_gpu,
         )
 
+    @property
+    def _leases(self) -> GpuLeases | None:
+        """The leases, if anything has needed them so far."""
+        return self.leases if "leases" in self.__dict__ else None
+
     def make_way(self) -> None:
         """Between tests: give GPUs back that another process waits for."""
         if "clusters" in self.__dict__:
             self.clusters.make_way()
-        elif self.__dict__.get("leases") is not None and self.leases is not None and self.leases.wanted():
-            self.leases.release()
+        elif self._leases is not None and self._leases.wanted():
+            self._leases.release()
 
     def makes_way(self) -> bool:
         """Give GPUs back that another process waits for; tell whether none waits for any of ours any more."""
         self.make_way()
-        return self.__dict__.get("leases") is None or self.leases is None or not self.leases.wanted()
+        return self._leases is None or not self._leases.wanted()
 
     def give_up_clusters(self) -> str | None:
         """End what is on the GPUs that this run holds; say why it cannot be, if so."""
@@ -267,8 +272,8 @@ class Session:
         if "clusters" in self.__dict__:
             self.clusters.close()
         self.children.close()
-        if self.__dict__.get("leases") is not None and self.leases is not None:
-            self.leases.release()
+        if self._leases is not None:
+            self._leases.release()
         if self._shown is not None:
             self._shown.restore()
 

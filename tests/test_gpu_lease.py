@@ -136,6 +136,16 @@ def go_on(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
+def statuses(processes: Sequence[subprocess.Popen[str]]) -> list[int]:
+    """Wait for processes and return their exit statuses; none is left over."""
+    try:
+        return [process.wait(120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "locks"
@@ -354,13 +364,7 @@ def test_no_deadlock_and_no_meeting(folder: Path, tmp_path: Path, seed: int) -> 
         start(WORKER, folder, here, gpus, 100 * seed + index, turns, draw.randrange(turns) if index in killed else -1)
         for index in range(8)
     ]
-    try:
-        ended = [worker.wait(120) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
-    assert ended == [-signal.SIGKILL if index in killed else 0 for index in range(8)]
+    assert statuses(workers) == [-signal.SIGKILL if index in killed else 0 for index in range(8)]
     assert list(here.iterdir()) == []
     assert not list(folder.glob("*.waiting"))
 
@@ -461,13 +465,7 @@ def test_no_deadlock_where_gpus_are_shared(folder: Path, tmp_path: Path, seed: i
     here = tmp_path / "in-use"
     here.mkdir()
     workers = [start(SHARER, folder, here, 2 + seed, 100 * seed + index, 10, 2 + seed) for index in range(8)]
-    try:
-        ended = [worker.wait(120) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
-    assert ended == [0] * 8
+    assert statuses(workers) == [0] * 8
     assert list(here.iterdir()) == []
 
 

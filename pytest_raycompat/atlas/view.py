@@ -174,9 +174,9 @@ def _why_nothing(entries: Sequence[Entry], ray: str) -> str:
 
 def _newest(records: Sequence[tuple[Entry, TestRecord]]) -> list[tuple[Entry, TestRecord]]:
     """Keep what the newest run says that has run the flow; where none has, what the newest one says."""
-    ran = [one for one in records if one[1].verdict not in NOT_RUN]
     if not records:
         return []
+    ran = [one for one in records if one[1].verdict not in NOT_RUN]
     newest, _ = max(ran or records, key=lambda one: datetime.fromisoformat(one[0].cell.measured))
     return [(entry, record) for entry, record in records if entry is newest]
 

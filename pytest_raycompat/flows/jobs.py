@@ -117,7 +117,8 @@ def submit_generate(reporter: Reporter, client: Any, arguments: argparse.Namespa
     """Run the generate flow as a job, and pass on what it reports."""
     let_go = Path(folder) / "let-go"
     variables = {MARKED_VARIABLE: "set by the job", HOLD_FILE_VARIABLE: str(let_go), "PYTHONPATH": python_path()}
-    variables |= {name: os.environ[name] for name in (engine.SHARES_VARIABLE,) if name in os.environ}
+    if engine.SHARES_VARIABLE in os.environ:
+        variables[engine.SHARES_VARIABLE] = os.environ[engine.SHARES_VARIABLE]
     job = client.submit_job(
         entrypoint=" ".join(inner_command(arguments)),
         runtime_env={"env_vars": variables},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -147,14 +147,10 @@ class FlowRuns:
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
         shape = shape_for(self._session, flow, parameters, setting.shape)
         self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
+        run = partial(self._run_in_its_place, flow, parameters, shape, setting, on_ray=on_ray)
         with self._display_cleared():
-            if on_ray or fresh or retry:
-                result = self._run_in_its_place(flow, parameters, shape, setting, on_ray=on_ray)
-            else:
-                result = self._of_all.once(
-                    f"{key} {self._session.settings.python}",
-                    lambda: self._run_in_its_place(flow, parameters, shape, setting, on_ray=on_ray),
-                )
+            known_to_all = not (on_ray or fresh or retry)
+            result = self._of_all.once(f"{key} {self._session.settings.python}", run) if known_to_all else run()
         unexplained = result.failure is not None and not self._session.judge.applicable(result)
         if on_ray and not flow.always_on_ray and unexplained:
             result = self._with_control(result, name, parameters, setting, retry=retry)

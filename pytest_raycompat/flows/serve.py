@@ -48,15 +48,14 @@ def start_server(arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes]
     settings = engine.engine_arguments(arguments)
     command = [sys.executable, *ENTRY_POINTS[arguments.entry_point], arguments.model]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL_NAME, "--enforce-eager"]
-    for name in ("dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size", "seed"):
-        command += [f"--{name.replace('_', '-')}", str(settings[name])]
-    command += ["--distributed-executor-backend", settings["distributed_executor_backend"]]
-    for name, value in engine.memory_arguments().items():
+    passed_on = ("dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size", "seed")
+    options = {name: settings[name] for name in (*passed_on, "distributed_executor_backend")}
+    options |= engine.memory_arguments()
+    if arguments.data_parallel_size > 1:
+        options |= engine.data_parallel_arguments(arguments)
+    for name, value in options.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     command += ["--disable-custom-all-reduce"] if arguments.disable_custom_all_reduce else []
-    if arguments.data_parallel_size > 1:
-        for name, value in engine.data_parallel_arguments(arguments).items():
-            command += [f"--{name.replace('_', '-')}", str(value)]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     threading.Thread(target=pass_on, args=(server,), daemon=True).start()
     return server, f"http://127.0.0.1:{port}"

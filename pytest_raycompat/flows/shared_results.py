@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from pytest_raycompat.files import write_file
 from pytest_raycompat.lease import LOOK_EVERY_S, try_lock
 from pytest_raycompat.records import FlowResult
 
@@ -56,9 +57,7 @@ class SharedResults:
             if result.failure is not None:
                 failed.touch()
             else:
-                draft = path.with_suffix(f".{os.getpid()}")
-                draft.write_bytes(msgspec.json.encode(result))
-                os.replace(draft, path)
+                write_file(path, msgspec.json.encode(result))
             return result
 
     @contextlib.contextmanager

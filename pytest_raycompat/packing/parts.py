@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import shutil
 import tarfile
 from collections import deque
@@ -25,10 +24,6 @@ PRESET = 1
 """Of xz: 6 takes five times as long, and saves a tenth."""
 STREAM_BYTES = 16 * 2**20
 """What goes into one stream of xz: each is packed and unpacked by a core of its own."""
-
-
-MOST_CORES = 16
-"""Each takes about 30 MB while it compresses."""
 
 
 class PackError(ValueError):
@@ -101,8 +96,7 @@ class Compressor:
     def __init__(self, output: Splitter) -> None:
         self.sizes: list[int] = []
         self._output = output
-        self._cores = min(len(os.sched_getaffinity(0)), MOST_CORES)
-        self._pool = ThreadPoolExecutor(self._cores)  # Python's lzma lets other threads run meanwhile
+        self._pool = ThreadPoolExecutor(unpack.CORES)  # Python's lzma lets other threads run meanwhile
         self._under_way: deque[Future[bytes]] = deque()
         self._buffered = bytearray()
 
@@ -115,7 +109,7 @@ class Compressor:
         return len(data)
 
     def _begin(self, chunk: bytes) -> None:
-        if len(self._under_way) > self._cores:
+        if len(self._under_way) > unpack.CORES:
             self._take()
         self._under_way.append(self._pool.submit(lzma.compress, chunk, preset=PRESET))
 

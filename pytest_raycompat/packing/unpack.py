@@ -55,15 +55,17 @@ def find_problems(target: Path, manifest: dict[str, Any]) -> Iterator[str]:
     here = "{}.{}".format(*sys.version_info)
     if here != manifest["python_version"]:
         yield f"the pack is for Python {manifest['python_version']}, and this is {here}: run another python3"
-    there = [(expected, name) for expected, name in checksums() if (PARTS / name).is_file()]
-    yield from (f"{name} is missing: copy it to {PARTS}" for _, name in checksums() if not (PARTS / name).is_file())
+    there = []
+    for expected, name in checksums():
+        if (PARTS / name).is_file():
+            there.append((expected, name))
+        else:
+            yield f"{name} is missing: copy it to {PARTS}"
     with ThreadPoolExecutor(CORES) as pool:
         found = pool.map(checksum, [PARTS / name for _, name in there])
-        yield from (
-            f"{name} is damaged: copy it again"
-            for (expected, name), sum_ in zip(there, found, strict=True)
-            if sum_ != expected
-        )
+        for (expected, name), read in zip(there, found, strict=True):
+            if read != expected:
+                yield f"{name} is damaged: copy it again"
 
 
 def checksums() -> list[tuple[str, str]]:
