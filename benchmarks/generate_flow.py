@@ -1,6 +1,6 @@
 """What running a flow costs against the same steps as a bare script: engine, greedy and sampled generate, shutdown.
 
-    python benchmarks/generate_flow.py [EXECUTOR] [RUNS]
+    python benchmarks/generate_flow.py [EXECUTOR] [RUNS] [TENSOR_PARALLEL_SIZE]
 
 Both run on one local cluster, in turn; the pair is one ratio.
 """
@@ -35,7 +35,7 @@ llm.generate({list(QUICKSTART_PROMPTS)!r}, SamplingParams(temperature=0.8, top_p
 """
 
 
-def bare(session: Session, executor: str) -> float:
+def bare(session: Session, executor: str, tensor_parallel_size: int) -> float:
     """Time the bare script, in seconds."""
     cluster = session.clusters.get()
     command = [
@@ -43,7 +43,7 @@ def bare(session: Session, executor: str) -> float:
         "-c",
         SCRIPT,
         str(session.tiny_model),
-        "2",
+        str(tensor_parallel_size),
         "1" if executor == "ray-v2" else "0",
     ]
     began = time.perf_counter()
@@ -58,10 +58,11 @@ def bare(session: Session, executor: str) -> float:
     return seconds
 
 
-def flow(session: Session, executor: str) -> float:
+def flow(session: Session, executor: str, tensor_parallel_size: int) -> float:
     """Time the flow, in seconds."""
     began = time.perf_counter()
-    result = session.flows.run("generate", {"executor": executor, "tensor_parallel_size": 2}, fresh=True)
+    parameters = {"executor": executor, "tensor_parallel_size": tensor_parallel_size}
+    result = session.flows.run("generate", parameters, fresh=True)
     seconds = time.perf_counter() - began
     if result.failure is not None:
         raise SystemExit(f"the flow ended with {result.failure}")
@@ -72,17 +73,19 @@ def main() -> None:
     """Run the benchmark."""
     executor = sys.argv[1] if len(sys.argv) > 1 else "ray-v2"
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    size = int(sys.argv[3]) if len(sys.argv) > 3 else 2
     with tempfile.TemporaryDirectory(prefix="rb-") as name:
         settings = Settings.read(root=Path(name), cluster="local")
         session = Session(settings, load_gaps([BUILTIN_FOLDER]), Console())
         try:
-            bare(session, executor)  # not counted: vLLM's cache and the page cache are filled
-            pairs = [(flow(session, executor), bare(session, executor)) for _ in range(runs)]
+            bare(session, executor, size)  # not counted: vLLM's cache and the page cache are filled
+            pairs = [(flow(session, executor, size), bare(session, executor, size)) for _ in range(runs)]
         finally:
             session.close()
     ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
-    print(f"{executor}: flow {ours:.1f} s, bare script {theirs:.1f} s, median ratio {ratio:.3f} over {runs} pairs")
+    what = f"{executor} TP={size}"
+    print(f"{what}: flow {ours:.1f} s, bare script {theirs:.1f} s, median ratio {ratio:.3f} over {runs} pairs")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,10 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
         missing.append("ranks share an actor")
     actors = {actor["actor_id"]: actor for actor in evidence.get("actors", [])}
     for worker in workers:
-        actor = actors.get(worker["actor_id"]) or place_holder(worker, workers, evidence)
+        actor = around = actors.get(worker["actor_id"])
+        elsewhere = around is not None and executor == "ray-v0" and around["class_name"] not in WORKER_CLASSES[executor]
+        if worker["actor_id"] is None or elsewhere:
+            actor = place_holder(worker["pid"], around, workers, evidence)
         if actor is None:
             missing.append(f"rank {worker['rank']} (pid {worker['pid']}) is not a live actor of this engine in Ray")
         elif executor in WORKER_CLASSES and actor["class_name"] not in WORKER_CLASSES[executor]:
@@ -83,15 +86,22 @@ def missing_proof(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) ->
 
 
 def place_holder(
-    worker: Mapping[str, Any], workers: Sequence[Mapping[str, Any]], evidence: Mapping[str, Any]
+    pid: int,
+    around: Mapping[str, Any] | None,
+    workers: Sequence[Mapping[str, Any]],
+    evidence: Mapping[str, Any],
 ) -> Mapping[str, Any] | None:
-    """Find the actor that holds a GPU for a rank in the driver's own process; None where there is none.
+    """Find the actor that holds a GPU for a rank in the engine's own process; None where there is none.
 
     vLLM's V0 engine runs one rank there, and keeps an idle actor of the worker's class so that Ray counts its GPU
     (``driver_dummy_worker``, vllm/executor/ray_distributed_executor.py, 0.10.0).
+
+    Args:
+        pid: of the engine's process.
+        around: the actor whose process that is; None for a driver.
+        workers: what every rank says of itself.
+        evidence: as for :func:`missing_proof`.
     """
-    if worker["actor_id"] is not None:
-        return None
     taken = {other["actor_id"] for other in workers}
     classes = {name for names in WORKER_CLASSES.values() for name in names}
     idle: list[Mapping[str, Any]] = [
@@ -99,7 +109,9 @@ def place_holder(
         for actor in evidence.get("actors", [])
         if actor["class_name"] in classes and actor["actor_id"] not in taken
     ]
-    return next((actor for actor in idle if actor.get("driver_pid") == worker["pid"]), None)
+    if around is not None:
+        return next((actor for actor in idle if actor["job_id"] == around["job_id"]), None)
+    return next((actor for actor in idle if actor.get("driver_pid") == pid), None)
 
 
 def missing_actors(parameters: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ CARRIED = (
     "VLLM_CPU_KVCACHE_SPACE",
     "VLLM_ENABLE_V1_MULTIPROCESSING",
     "VLLM_NO_USAGE_STATS",
+    "VLLM_USE_V1",
 )
 """Variables of this process that actors need; they have the environment of their node otherwise."""
 EXTENSIONS = {

@@ -16,7 +16,9 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 # Ray puts any name in front: "(MapWorker(MapBatches(f)) pid=9, ip=127.0.0.2) ", "(ServeReplica:default:my-app pid=9) "
 PROCESS = re.compile(r"^\((?P<name>[^\s]*?(?: [^\s=]+)*? ?pid=\d+(?:, [^()]*)?)\)\s?")
 # "ERROR 11-22 12:56:22 [core.py:1104] "
-LEVEL = re.compile(r"^(?:ERROR|CRITICAL|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d \[[^\]]*\] ?")
+LEVEL = re.compile(r"^(?:ERROR|CRITICAL|WARNING|INFO|DEBUG) \d\d-\d\d \d\d:\d\d:\d\d \[(?P<source>[^\]:]*)[^\]]*\] ?")
+UNNAMED = {"core.py": "EngineCore", "multiproc_executor.py": "WorkerProc"}
+"""Whose errors are logged from which file: up to 0.10.0 vLLM's processes do not put their names in front of lines."""
 BEGINS = "Traceback (most recent call last):"
 CREATION = "Exception raised in creation task: "
 """How an actor says that it could not be made; the traceback follows without its first line (ray 2.35.0 to 2.60.0)."""
@@ -50,6 +52,7 @@ def _split_prefix(line: str) -> tuple[str, str]:
         line = line[match.end() :]
     if level := LEVEL.match(line):
         line = line[level.end() :]
+        process = process or UNNAMED.get(level["source"], "")
         while match := PROCESS.match(line):
             process = match["name"]
             line = line[match.end() :]

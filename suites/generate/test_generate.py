@@ -44,16 +44,18 @@ def generated(run_flow: Any, executor: str, tensor_parallel_size: int) -> Any:
 class TestGenerate:
     """One engine for each executor and size serves every test."""
 
-    def test_runs_on_ray(self, generated: Any, tensor_parallel_size: int) -> None:
+    def test_runs_on_ray(self, generated: Any, executor: str, tensor_parallel_size: int) -> None:
         """Each rank is a live Ray actor with a GPU of its own on a node of the cluster, and lets go of it."""
         evidence = generated().evidence
         workers, actors = evidence["workers"], {actor["actor_id"]: actor for actor in evidence["actors"]}
         assert [worker["rank"] for worker in workers] == list(range(tensor_parallel_size))
         assert len({worker["actor_id"] for worker in workers}) == tensor_parallel_size
         assert {worker["node_id"] for worker in workers} <= set(evidence["nodes"])
+        if executor == "ray-v0":  # one rank is in the driver; an idle actor has its GPU
+            workers = [worker for worker in workers if worker["actor_id"] is not None]
         assert all(actors[worker["actor_id"]]["pid"] == worker["pid"] for worker in workers)
         held = [(worker["node_id"], gpu) for worker in workers for gpu in worker["gpu_ids"]]
-        assert len(set(held)) == len(held) == tensor_parallel_size
+        assert len(set(held)) == len(held) == len(workers) >= tensor_parallel_size - 1
         assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= tensor_parallel_size
         assert evidence["released_after_s"] < 30
 

@@ -53,6 +53,15 @@ def test_a_running_job_can_be_stopped(submitted: Any) -> None:
     assert outputs["deleted"] is True
 
 
+@pytest.mark.vllm_version("<0.11")
+def test_the_v0_engine(run_flow: Any) -> None:
+    """The way of old vLLM to tensor-parallel generate in a job: one rank is in the job's driver."""
+    outputs = run_flow("jobs", executor="ray-v0", tensor_parallel_size=2).outputs
+    control = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
+    assert outputs["job"]["status"] == "SUCCEEDED"
+    assert [one["token_ids"] for one in outputs["completions"]] == [one["token_ids"] for one in control]
+
+
 @pytest.mark.ray_version("<2.43")
 def test_the_compiled_graph_executor(run_flow: Any) -> None:
     """It refuses such an old Ray in a job too: the gap ``cgraph-version-guard-elsewhere``."""

@@ -122,6 +122,15 @@ class TestServerAcrossNodes:
         offline = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
         assert [one["text"] for one in served().outputs["completions"]] == [one["text"] for one in offline]
 
+    @pytest.mark.vllm_version("<0.11")
+    def test_the_v0_engine(self, run_flow: Any) -> None:
+        """With old vLLM's engine too; of its two actors one holds the GPU of the rank in the server's own process."""
+        result = run_flow("serve", nodes=TWO_NODES, executor="ray-v0", tensor_parallel_size=2)
+        workers = [actor for actor in result.evidence["actors"] if actor["class_name"] == "RayWorkerWrapper"]
+        assert sorted(actor["node_id"] for actor in workers) == sorted(result.evidence["nodes"])
+        offline = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
+        assert [one["text"] for one in result.outputs["completions"]] == [one["text"] for one in offline]
+
 
 class TestPipelineParallelAcrossNodes:
     """pipeline_parallel_size=2 on two nodes, and with tensor_parallel_size=2 on two nodes of two GPUs."""

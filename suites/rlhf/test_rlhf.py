@@ -118,6 +118,17 @@ class TestRlhf:
                 assert asleep_gb < awake_gb - 1
 
 
+@pytest.mark.vllm_version("<0.11")
+def test_the_v0_engine(run_flow: Any) -> None:
+    """Old vLLM's engine, with a rank in the engine's own actor, takes weights too: its answers are a fresh engine's."""
+    sizes = {"tensor_parallel_size": 2} if run_flow.gpus >= 3 else {"tensor_parallel_size": 1}
+    outputs = run_flow("rlhf", executor="ray-v0", way="rpc", trainer_gpus=1, **sizes).outputs
+    assert len(outputs["rounds"]) == len(outputs["fresh"]) == 3
+    for one, fresh in zip(outputs["rounds"], outputs["fresh"], strict=True):
+        assert [tokens_of(answers) for answers in one["engines"]] == [tokens_of(fresh)]
+        assert tokens_of(fresh) != tokens_of(outputs["before"][0])
+
+
 @pytest.mark.ray_version("<2.43")
 def test_the_compiled_graph_executor(run_flow: Any) -> None:
     """It refuses such an old Ray in an actor too: the gap ``cgraph-version-guard-elsewhere``."""

@@ -10,6 +10,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cgraph-version-guard": ("generate", {"tensor_parallel_size": 2}),
     "cgraph-version-guard-vllm-010": ("generate", {"tensor_parallel_size": 2}),
     "cgraph-version-guard-served": ("serve", {"tensor_parallel_size": 2, "entry_point": "api-server"}),
+    "cgraph-version-guard-served-vllm-010": (
+        "serve",
+        {"tensor_parallel_size": 2, "entry_point": "api-server"},
+    ),
     "driver-node-without-gpu": ("generate", {"tensor_parallel_size": 2, "nodes": (0, 1, 1)}),
 }
 """By the gap: a flow that has it, and how that is run."""

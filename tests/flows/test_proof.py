@@ -55,6 +55,19 @@ def test_a_rank_in_the_driver_has_an_actor_that_holds_its_gpu() -> None:
     assert missing(V0_EVIDENCE, {"executor": "ray-v0", "tensor_parallel_size": 2}) == ()
 
 
+def test_a_rank_in_an_actor_of_another_class_has_one_of_the_same_job() -> None:
+    engine = {**actor("engine", class_name="RolloutEngine"), "job_id": "01"}
+    idle, second = ({**one, "driver_pid": 9, "job_id": "01"} for one in V0_EVIDENCE["actors"])
+    workers = [{"rank": 0, "pid": 10, "actor_id": "engine"}, V0_EVIDENCE["workers"][1]]
+    evidence = {**V0_EVIDENCE, "workers": workers, "actors": [engine, idle, second]}
+    parameters = {"executor": "ray-v0", "tensor_parallel_size": 2}
+    assert missing(evidence, parameters) == ()
+    other = {**evidence, "actors": [engine, {**idle, "job_id": "02"}, second]}
+    assert missing(other, parameters) == ("rank 0 (pid 10) is not a live actor of this engine in Ray",)
+    v1 = {**evidence, "executor_class": "vllm.v1.executor.ray_distributed_executor.RayDistributedExecutor"}
+    assert missing(v1, {**parameters, "executor": "ray-v1"}) == ("rank 0 is an actor of class RolloutEngine",)
+
+
 def test_the_engine_of_the_other_generation_is_not_the_one_that_was_asked_for() -> None:
     v0 = str(V0_EVIDENCE["executor_class"])
     parameters = {"executor": "ray-v1", "tensor_parallel_size": 2}

@@ -111,6 +111,17 @@ def test_a_name_behind_the_level_counts_too() -> None:
     assert pairs(find_tracebacks(printed(prefix, GUARD))) == [GUARD_FOUND]
 
 
+def test_a_process_that_does_not_name_itself_is_known_by_the_file_that_logs_its_end() -> None:
+    log = (
+        EDGES_OF_THE_LOG
+        + printed("ERROR 08-01 12:56:22 [core.py:634] ", "EngineCore encountered a fatal error." + GUARD)
+        + printed("", "Process EngineCore_0:" + GUARD)
+        + printed("", DRIVER)
+    )  # vLLM 0.10.0
+    found = root_first(log, [REPORTED])
+    assert pairs(found) == [("EngineCore", *GUARD_FOUND[1:]), ("driver", REPORTED.type, REPORTED.message)]
+
+
 @pytest.mark.parametrize(
     "name",
     [
