@@ -1,4 +1,7 @@
-"""Ray Data LLM: the seed's example and vLLM's batch inference, each row once and as without Ray."""
+"""Ray Data LLM: the seed's example and vLLM's batch inference, each row once and as without Ray.
+
+With the default Ray executor of that vLLM: Ray Data LLM says nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,9 @@ from typing import Any
 import pytest
 
 from pytest_raycompat.flows.ray_data import ITEMS, TOO_LONG
+
+WORKERS = {"RayWorkerProc", "RayWorkerWrapper"}
+"""The classes of vLLM's workers, of whichever Ray executor."""
 
 
 def answers(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -28,7 +34,7 @@ class TestFromItems:
     @pytest.fixture
     def processed(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("ray_data", executor="ray-v2", tensor_parallel_size=2, failing_row=True)
+        return lambda: run_flow("ray_data", tensor_parallel_size=2, failing_row=True)
 
     def test_every_row_once(self, processed: Any) -> None:
         """What is read back from Parquet has each row that went in, once."""
@@ -59,7 +65,7 @@ class TestFromText:
     @pytest.fixture
     def processed(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("ray_data", executor="ray-v2", source="text", concurrency=2)
+        return lambda: run_flow("ray_data", source="text", concurrency=2)
 
     def test_every_row_once(self, processed: Any) -> None:
         """Two engines share the rows: none is done twice, and none is left out."""
@@ -73,6 +79,6 @@ class TestFromText:
     def test_two_engines_were_up(self, processed: Any) -> None:
         """Ray has a worker for each engine, each with a GPU of its own."""
         evidence = processed().evidence
-        workers = [actor for actor in evidence["actors"] if actor["class_name"] == "RayWorkerProc"]
+        workers = [actor for actor in evidence["actors"] if actor["class_name"] in WORKERS]
         assert len({actor["actor_id"] for actor in workers}) == 2
         assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= 2
