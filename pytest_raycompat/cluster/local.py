@@ -50,7 +50,7 @@ class LocalCluster:
         environment: base environment of the Ray processes.
         token: file with the token that its processes and clients show, where that Ray has token authentication.
         real_gpus: the GPUs of this machine, handed out to the nodes in order; empty without any.
-        log_folder: where logs go.
+        log_folder: where its logs go, and those of no other cluster.
         limit_s: how long a start may take, in seconds.
 
     Raises:
@@ -98,7 +98,7 @@ class LocalCluster:
         self._network: Network = Namespaces(children, len(shape)) if namespaces else Loopback(len(shape))
         self.driver_command = tuple(self._network.on(0))
         head = self._network.addresses[0]
-        self.address = f"{head}:{self._network.free_port(0)}"
+        self.address = f"{head}:{free_port()}"
         self.environment: dict[str, str] = {
             **environment,
             "RAY_ADDRESS": self.address,
@@ -114,7 +114,7 @@ class LocalCluster:
         try:
             self.nodes = self._start()
         except BaseException as error:
-            logs = self.keep_logs("cluster-that-did-not-start")
+            logs = self.keep_logs("did-not-start")
             self.close()
             if isinstance(error, ClusterError | ObserverError):
                 raise ClusterError(f"the local Ray {ray} cluster did not start: {error}\nlogs: {logs}") from None
@@ -133,7 +133,7 @@ class LocalCluster:
             f"--temp-dir={self._folder / 'ray'}",
             f"--include-dashboard={str(self._dashboard).lower()}",
             f"--dashboard-host={host}",
-            f"--dashboard-port={self._network.free_port(0)}",
+            f"--dashboard-port={free_port()}",
             "--disable-usage-stats",
         ]
         if self._ray_client:
@@ -257,7 +257,8 @@ class LocalCluster:
     def keep_logs(self, destination: str) -> str | None:
         """Copy Ray's logs, which end with the cluster, and return where they are now."""
         target = self._log_folder / destination
-        target.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)  # of an earlier run
+        target.mkdir(parents=True)
         for log in self._folder.glob("*.log"):
             shutil.copy(log, target / log.name)
         for session in (self._folder / "ray").glob("session_2*/logs"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_raycompat.cluster.protocol import ClusterError
-from pytest_raycompat.processes.children import Child, Children, free_port
+from pytest_raycompat.processes.children import Child, Children
 
 PROGRAMS = ("unshare", "nsenter", "ip")
 COMMAND_LIMIT_S = 10.0
@@ -29,9 +29,6 @@ class Network(Protocol):
 
     def on(self, index: int) -> list[str]:
         """Return the command that runs what follows it on a node."""
-
-    def free_port(self, index: int) -> int:
-        """Return a TCP port that nothing listens on at a node's address."""
 
     def reachable(self) -> bool:
         """Whether this process can connect to the nodes."""
@@ -52,16 +49,13 @@ class Loopback:
     variables: Mapping[str, str] = {}
 
     def __init__(self, count: int) -> None:
-        network = f"127.{random.randint(1, 254)}.{random.randint(0, 254)}"
+        chance = random.SystemRandom()  # plugins seed the other one alike in every pytest-xdist worker
+        network = f"127.{chance.randint(1, 254)}.{chance.randint(0, 254)}"
         self.addresses: Sequence[str] = [f"{network}.{2 + index}" for index in range(count)]
 
     def on(self, index: int) -> list[str]:
         """Nothing: every process here is on every node."""
         return []
-
-    def free_port(self, index: int) -> int:
-        """Return a TCP port that nothing listens on at a node's address."""
-        return free_port(self.addresses[index])
 
     def reachable(self) -> bool:
         """Yes."""
@@ -135,10 +129,6 @@ class Namespaces:
     def on(self, index: int) -> list[str]:
         """Return the command that enters a node's namespace."""
         return entering(self._nodes[index])
-
-    def free_port(self, index: int) -> int:
-        """Return a TCP port; nothing listens in a new namespace."""
-        return free_port()
 
     def reachable(self) -> bool:
         """No: this process is in none of the namespaces."""

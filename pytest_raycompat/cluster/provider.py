@@ -75,6 +75,7 @@ class ClusterProvider:
         self._attached: AttachedCluster | None = None
         self._running: dict[Shape, LocalCluster] = {}  # the one used last is the last
         self._further: list[LocalCluster] = []
+        self._started = 0
         self._ending = Ending()
         self._notes: tuple[str, ...] = ()
         self.handed_out = False
@@ -244,7 +245,7 @@ class ClusterProvider:
         """
         for shape, running in list(self._running.items()):
             if running is cluster:
-                running.keep_logs("cluster-after-failure")
+                running.keep_logs("after-failure")
                 del self._running[shape]
                 self._end(running)
 
@@ -280,6 +281,7 @@ class ClusterProvider:
             ClusterError: it did not start.
         """
         assert self._environment.ray is not None
+        self._started += 1
         return LocalCluster(
             self._children,
             python=self._python,
@@ -293,7 +295,7 @@ class ClusterProvider:
             environment=self._variables,
             token=self._token,
             real_gpus=held[: sum(node.gpus for node in shape)],
-            log_folder=self._log_folder,
+            log_folder=self._log_folder / f"cluster-{self._started:02}",
             limit_s=START_LIMIT_S,
         )
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from importlib.metadata import version
 from typing import Any
+
+from packaging.version import Version
 
 from pytest_raycompat.flows.reporting import Reporter, qualified_name
 from pytest_raycompat.flows.worker_evidence import own_variables
@@ -19,6 +22,9 @@ SHARES_VARIABLE = "RAYCOMPAT_GPU_SHARES"
 """Says how many flows may be on a GPU; each takes its share of the memory."""
 UTILIZATION = 0.92
 """What vLLM takes of a GPU, and so wants free, unless it is told otherwise (vllm/config/cache.py, 0.32.0; once 0.9)."""
+FLEX_BLOCKS = 16384
+"""Blocks of a KV cache that FlexAttention can address: what is free of 80 GB is too much for it with a small model
+("64-bit indexing is not yet implemented for triton templates", torch 2.7.1 with vLLM 0.10.0)."""
 KV_CACHE_BYTES = 1024**3
 """Of an engine that shares its GPUs: much more than the small model's, and vLLM need not measure what is free."""
 
@@ -130,7 +136,14 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": 0,
         "worker_extension_cls": "pytest_raycompat.flows.worker_evidence.WorkerEvidence",
     }
+    if arguments.device == "cuda" and arguments.dtype == "float32" and takes_flex_attention(version("vllm")):
+        settings["num_gpu_blocks_override"] = FLEX_BLOCKS
     return {**settings, **memory_arguments(getattr(arguments, "gpu_memory_utilization", None))}
+
+
+def takes_flex_attention(vllm: str) -> bool:
+    """Whether the V1 engine of this vLLM takes FlexAttention for float32 (vllm/platforms/cuda.py, 0.10.0)."""
+    return Version(vllm) < Version("0.11")
 
 
 def memory_arguments(utilization: float | None = None) -> dict[str, Any]:

@@ -112,8 +112,8 @@ class TakesWeights(WorkerEvidence):
         ``reload_weights`` undoes that (vllm/v1/worker/gpu_model_runner.py, 0.32.0). Before it took weights, the model's
         own ``load_weights`` was the documented way.
         """
-        reload = self.model_runner.reload_weights
-        if "weights_iterator" in inspect.signature(reload).parameters:
+        reload = getattr(self.model_runner, "reload_weights", None)  # the V0 engine has none
+        if reload is not None and "weights_iterator" in inspect.signature(reload).parameters:
             from vllm.config import set_current_vllm_config
 
             with set_current_vllm_config(self.vllm_config):

@@ -132,4 +132,4 @@ def test_the_v0_engine(run_flow: Any) -> None:
 @pytest.mark.ray_version("<2.43")
 def test_the_compiled_graph_executor(run_flow: Any) -> None:
     """It refuses such an old Ray in an actor too: the gap ``cgraph-version-guard-elsewhere``."""
-    run_flow("rlhf", executor="ray-v1")
+    run_flow("rlhf", executor="ray-v1", trainer_gpus=1 if run_flow.device == "cuda" else 0)

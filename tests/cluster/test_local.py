@@ -212,8 +212,8 @@ def test_a_start_that_fails_says_why(
     version = importlib.metadata.version("ray")
     message = str(raised.value)
     assert message.startswith(f"the local Ray {version} cluster did not start: `ray start` of node 0 ended with ")
-    assert f"logs: {tmp_path / 'cluster-that-did-not-start'}" in message
-    assert (tmp_path / "cluster-that-did-not-start" / "node-0.log").is_file()
+    assert f"logs: {tmp_path / 'did-not-start'}" in message
+    assert (tmp_path / "did-not-start" / "node-0.log").is_file()
     assert processes_of([], children.mark) == []
 
 

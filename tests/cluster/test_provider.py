@@ -232,3 +232,18 @@ def test_more_than_there_are(make: Callable[..., Provider]) -> None:
     with pytest.raises(ClusterError) as caught:
         make("local:3x2")
     assert str(caught.value) == "3 nodes with 2+2+2 GPUs were asked for, 4 GPUs are here"
+
+
+def test_each_cluster_has_a_folder_of_its_own_for_its_logs(
+    make: Callable[..., Provider], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders: list[Path] = []
+
+    def note(children: object, *, log_folder: Path, **options: Any) -> None:
+        folders.append(log_folder)
+
+    monkeypatch.setattr("pytest_raycompat.cluster.provider.LocalCluster", note)
+    provider = make(cuda=False)
+    for _ in range(2):
+        ClusterProvider.start(provider, [NodeShape(gpus=1)])
+    assert folders == [tmp_path / "cluster-01", tmp_path / "cluster-02"]

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
 
-from pytest_raycompat.flows.engine import SHARES_VARIABLE, executor_name, memory_arguments, variables_for_actors
+from pytest_raycompat.flows import engine
+from pytest_raycompat.flows.engine import (
+    FLEX_BLOCKS,
+    SHARES_VARIABLE,
+    engine_arguments,
+    executor_name,
+    memory_arguments,
+    variables_for_actors,
+)
 
 
 class RayDistributedExecutor:
@@ -43,3 +52,31 @@ def test_what_an_engine_takes_of_a_gpu(
     else:
         monkeypatch.setenv(SHARES_VARIABLE, shares)
     assert memory_arguments(utilization) == told
+
+
+@pytest.mark.parametrize(
+    ("vllm", "device", "dtype", "blocks"),
+    [
+        ("0.10.0", "cuda", "float32", FLEX_BLOCKS),
+        ("0.10.2", "cuda", "float32", FLEX_BLOCKS),
+        ("0.11.0", "cuda", "float32", None),
+        ("0.10.0", "cuda", "bfloat16", None),
+        ("0.10.0", "cpu", "float32", None),
+    ],
+)
+def test_the_cache_is_no_larger_than_flex_attention_can_address(
+    monkeypatch: pytest.MonkeyPatch, vllm: str, device: str, dtype: str, blocks: int | None
+) -> None:
+    monkeypatch.delenv(SHARES_VARIABLE, raising=False)
+    monkeypatch.setattr(engine, "version", lambda name: {"vllm": vllm}[name])
+    arguments = Namespace(
+        model="model",
+        dtype=dtype,
+        max_model_len=512,
+        tensor_parallel_size=1,
+        pipeline_parallel_size=1,
+        executor="uni",
+        disable_custom_all_reduce=False,
+        device=device,
+    )
+    assert engine_arguments(arguments).get("num_gpu_blocks_override") == blocks
