@@ -104,9 +104,9 @@ class View:
     red: tuple[Red, ...]
 
 
-def view(entries: Sequence[Entry], predictions: Predictions | None = None) -> View:
-    """Lay out an atlas."""
-    ordered = in_order(entries)
+def view(entries: Sequence[Entry], predictions: Predictions | None = None, *, first: str | None = None) -> View:
+    """Lay out an atlas; what was measured with the vLLM ``first`` comes first."""
+    ordered = sorted(in_order(entries), key=lambda entry: entry.cell.vllm != first)
     predictions = predictions or Predictions()
     keys = dict.fromkeys((entry.cell.vllm, entry.device) for entry in ordered)
     tables = [_table([one for one in ordered if (one.cell.vllm, one.device) == key], predictions) for key in keys]

@@ -35,12 +35,17 @@ def add(commands: Any) -> None:
         help="what was said of each pair before it was run, such as 'raycompat probe --format json' writes; may be "
         "given more than once",
     )
+    atlas.add_argument(
+        "--first",
+        metavar="VLLM",
+        help="the vLLM whose tables come first, such as that of the pair that matters to you (default: the newest)",
+    )
     atlas.set_defaults(command=run_atlas)
 
 
 def run_atlas(arguments: argparse.Namespace) -> int:
     """Write an atlas; return 0."""
-    from pytest_raycompat.atlas.entries import read_entries, write_entries
+    from pytest_raycompat.atlas.entries import in_order, read_entries, write_entries
     from pytest_raycompat.atlas.predictions import read_predictions
     from pytest_raycompat.atlas.rendering import markdown, page
     from pytest_raycompat.atlas.view import view
@@ -52,7 +57,10 @@ def run_atlas(arguments: argparse.Namespace) -> int:
         raise CommandError(f"-o: {str(output)!r} is a file: write the path of a folder")
     predictions = read_predictions(arguments.predictions)
     entries = read_entries(arguments.paths)
-    shown = view(entries, predictions)
+    measured = list(dict.fromkeys(entry.cell.vllm for entry in in_order(entries)))
+    if arguments.first is not None and arguments.first not in measured:
+        raise CommandError(f"--first: no cell has vLLM {arguments.first!r}: write one of {', '.join(measured)}")
+    shown = view(entries, predictions, first=arguments.first)
     write_entries(entries, output)
     write_file(output / "index.md", markdown(shown).encode())
     if has_jinja2():

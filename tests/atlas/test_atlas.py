@@ -61,7 +61,8 @@ def make_matrix(tmp_path: Path) -> Callable[..., Path]:
             "git_revision": "0123456789abcdef",
             "arguments": ("suites",),
         }
-        cell = Cell(name=f"ray-{ray}-vllm-0.32.0-cpu", ray=ray, vllm="0.32.0", device="cpu", **(defaults | fields))
+        defaults |= {"vllm": "0.32.0"} | fields
+        cell = Cell(name=f"ray-{ray}-vllm-{defaults['vllm']}-cpu", ray=ray, device="cpu", **defaults)
         store = CellStore(folder)
         if records:
             gap = make_gap(path="/home/me/pytest_raycompat/gaps/data/g.toml")
@@ -346,4 +347,27 @@ def test_the_command(
     assert main(["atlas", str(tmp_path / "m"), "-o", str(output / "index.md")]) == 4
     assert capsys.readouterr().err.endswith(
         f"raycompat: -o: '{output}/index.md' is a file: write the path of a folder\n"
+    )
+
+
+def test_the_vllm_that_matters_comes_first(
+    make_matrix: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for vllm in ("0.32.0", "0.10.0", "0.20.2"):
+        make_matrix(vllm, "2.35.0", generate("passed", "ray-v2"), vllm=vllm)
+    command = ["atlas", *(str(tmp_path / vllm) for vllm in ("0.32.0", "0.10.0", "0.20.2"))]
+    command += ["-o", str(tmp_path / "atlas")]
+
+    def titles() -> list[str]:
+        lines = (tmp_path / "atlas" / "index.md").read_text().splitlines()
+        return [line for line in lines if line.startswith("## vLLM")]
+
+    assert main(command) == 0
+    assert titles() == ["## vLLM 0.32.0, cpu", "## vLLM 0.20.2, cpu", "## vLLM 0.10.0, cpu"]
+    assert main([*command, "--first", "0.10.0"]) == 0
+    assert titles() == ["## vLLM 0.10.0, cpu", "## vLLM 0.32.0, cpu", "## vLLM 0.20.2, cpu"]
+    capsys.readouterr()
+    assert main([*command, "--first", "0.9"]) == 4
+    assert capsys.readouterr().err.endswith(
+        "raycompat: --first: no cell has vLLM '0.9': write one of 0.32.0, 0.20.2, 0.10.0\n"
     )

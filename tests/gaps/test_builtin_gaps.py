@@ -137,6 +137,8 @@ OLD_RAY_ON_GPUS = [
     run("generate", executor="ray-v2", tensor_parallel_size=2, node_gpus=(2,)),
     run("generate", "cgraph-version-guard", executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
 ]
+NO_GPU = ("accel-env-no-gpu-in-actor",)
+"""Shows where the engine's own process asks CUDA for something."""
 SEED_ON_GPUS = [
     run("generate", executor="ray-v0", tensor_parallel_size=2, node_gpus=(2,)),
     run(
@@ -147,6 +149,42 @@ SEED_ON_GPUS = [
         tensor_parallel_size=2,
         node_gpus=(2,),
     ),
+    *(
+        run("serve", executor="ray-v0", tensor_parallel_size=2, entry_point="api-server", node_gpus=nodes)
+        for nodes in ((2,), (1, 1))
+    ),
+    run(
+        "serve",
+        "cgraph-version-guard-served-vllm-010",
+        behind=("gpu-held-after-shutdown",),
+        executor="ray-v1",
+        tensor_parallel_size=2,
+        entry_point="api-server",
+        node_gpus=(2,),
+    ),
+    run("jobs", executor="ray-v0", tensor_parallel_size=2, node_gpus=(2,)),
+    run("jobs", "cgraph-version-guard-elsewhere", executor="ray-v1", node_gpus=(2,)),
+    run("rlhf", behind=NO_GPU, executor="ray-v0", way="rpc", tensor_parallel_size=1, trainer_gpus=1, node_gpus=(2,)),
+    run(
+        "rlhf",
+        "cgraph-version-guard-elsewhere",
+        behind=NO_GPU,
+        executor="ray-v1",
+        way="rpc",
+        tensor_parallel_size=1,
+        trainer_gpus=1,
+        node_gpus=(2,),
+    ),
+    run(
+        "ray_data",
+        "data-llm-missing",
+        behind=("gpu-held-after-shutdown", *NO_GPU),
+        executor="ray-v1",
+        tensor_parallel_size=2,
+        failing_row=True,
+        node_gpus=(2,),
+    ),
+    run("ray_serve", "serve-llm-missing", behind=NO_GPU, executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
 ]
 BOTO3 = ("llm-needs-boto3",)
 """Shows only where boto3 is not installed."""
