@@ -7,8 +7,6 @@ import os
 from importlib.metadata import version
 from typing import Any
 
-from packaging.version import Version
-
 from pytest_raycompat.flows.reporting import Reporter, qualified_name
 from pytest_raycompat.flows.worker_evidence import own_variables
 from pytest_raycompat.platforms import ACTIVATION_VARIABLE
@@ -143,7 +141,7 @@ def engine_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def takes_flex_attention(vllm: str) -> bool:
     """Whether the V1 engine of this vLLM takes FlexAttention for float32 (vllm/platforms/cuda.py, 0.10.0)."""
-    return Version(vllm) < Version("0.11")
+    return tuple(map(int, vllm.split(".")[:2])) < (0, 11)
 
 
 def memory_arguments(utilization: float | None = None) -> dict[str, Any]:
