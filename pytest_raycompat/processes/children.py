@@ -214,7 +214,10 @@ def free_port() -> int:
     It is none of those that the system gives to connections, any of which could take it before it is listened on: Ray's
     GCS listens at all addresses and does not start then ("Failed to start GCS", ray 2.35.0).
     """
-    first, last = map(int, CONNECTION_PORTS.read_text().split())
+    try:
+        first, last = map(int, CONNECTION_PORTS.read_text().split())
+    except OSError:  # no Linux
+        first, last = 32768, 2**16 - 1
     ports = [*range(LOWEST_PORT, first), *range(last + 1, 2**16)]
     for port in [*random.SystemRandom().sample(ports, min(len(ports), PORT_TRIES)), 0]:  # 0: the system chooses
         with socket.socket() as probe:

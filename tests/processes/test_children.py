@@ -386,6 +386,11 @@ def test_a_port_that_something_listens_on_at_another_address_is_not_free(
         assert free_port() != taken
 
 
+def test_where_nothing_says_which_ports_connections_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "CONNECTION_PORTS", tmp_path / "not there")
+    assert children.LOWEST_PORT <= free_port() < 32768
+
+
 def test_where_every_port_may_be_a_connections_the_system_chooses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
