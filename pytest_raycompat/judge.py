@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 from pytest_raycompat.gaps import Gap
 from pytest_raycompat.gaps.matching import Capability
-from pytest_raycompat.judgement import Judgement, Run, applicable, judge_flow, judge_marked, marked_applicable
+from pytest_raycompat.judgement import (
+    Judgement,
+    Run,
+    applicable,
+    is_expected,
+    judge_flow,
+    judge_marked,
+    marked_applicable,
+)
 from pytest_raycompat.records import Environment, FlowResult, GapsMode
 
 
@@ -35,6 +43,10 @@ class Judge:
     def applicable(self, run: Run, marked: Collection[str] = ()) -> list[Gap]:
         """List the gaps that are recorded for a run."""
         return applicable(self.gaps, run, self.environment, marked, self.capability)
+
+    def expects(self, result: FlowResult) -> bool:
+        """Whether a gap is the reason why a run failed, or one is recorded that should have been."""
+        return result.failure is not None and is_expected(self.applicable(result), result.failure)
 
     def flow(self, result: FlowResult, marked: Collection[str] = ()) -> Judgement:
         """Judge one run of a flow, in a test that is marked with the ids ``marked``."""

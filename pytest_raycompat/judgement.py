@@ -127,7 +127,7 @@ def judge_flow(
         return unexcused(recorded, result.failure)
     if result.failure is None:
         return pass_unless_unknown(recorded, unknown, environment)
-    if recorded:
+    if is_expected(recorded, result.failure):
         return judge_recorded(recorded, result.failure, describe_pair(environment))
     if result.control is not None and result.control.failure is not None:
         judgement = Judgement(
@@ -136,7 +136,7 @@ def judge_flow(
         )
     else:
         judgement = unexplained(result.flow, result.failure, gaps)
-    return replace(judgement, reason="\n".join([judgement.reason, *unknown]))
+    return replace(judgement, reason="\n".join([judgement.reason, *map(ruled_out, recorded), *unknown]))
 
 
 def judge_marked(
@@ -161,11 +161,12 @@ def judge_marked(
     # a test has no phases of its own, so none is compared
     failure = Failure(outcome="error", phase="call", chain=chain)
     recorded = [msgspec.structs.replace(gap, phase=None) for gap in recorded]
-    if recorded and excuse:
-        return judge_recorded(recorded, failure, describe_pair(environment))
-    if recorded:
+    if recorded and not excuse:
         return unexcused(recorded, failure)
-    return Judgement("failed", "\n".join([f"{chain[-1].type}: {chain[-1].message}", *unknown]))
+    if is_expected(recorded, failure):
+        return judge_recorded(recorded, failure, describe_pair(environment))
+    lines = [f"{chain[-1].type}: {chain[-1].message}", *map(ruled_out, recorded), *unknown]
+    return Judgement("failed", "\n".join(lines))
 
 
 def marked_applicable(
@@ -187,6 +188,16 @@ def marked_applicable(
             found += one
             unknown += untold
     return found, unknown
+
+
+def is_expected(recorded: Iterable[Gap], failure: Failure) -> bool:
+    """Whether a run was to fail, and not in another way that comes and goes."""
+    return any(not gap.intermittent or not mismatches(gap, failure) for gap in recorded)
+
+
+def ruled_out(gap: Gap) -> str:
+    """Say that a failure is not that of a gap which comes and goes."""
+    return f"{gap.id} shows now and then here, and is not it ({gap.place})"
 
 
 def judge_recorded(recorded: list[Gap], failure: Failure, pair: str) -> Judgement:

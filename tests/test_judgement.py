@@ -140,8 +140,20 @@ def test_every_gap_that_is_closed_is_named() -> None:
 def test_an_intermittent_gap_may_pass_and_is_named() -> None:
     assert judge_flow(make_result(), [make_gap(intermittent=True)], OLD) == Judgement("passed", gap="version-guard")
     assert judge_flow(make_result(RECORDED), [make_gap(intermittent=True)], OLD).verdict == "known-gap"
+
+
+def test_another_failure_is_judged_as_without_an_intermittent_gap() -> None:
     other = make_failure(ExceptionRecord(type="KeyError", message="'GPU'"))
-    assert judge_flow(make_result(other), [make_gap(intermittent=True)], OLD).verdict == "gap-changed"
+    judgement = judge_flow(make_result(other), [make_gap("now-and-then", intermittent=True)], OLD)
+    assert (judgement.verdict, judgement.gap) == ("failed", None)
+    assert judgement.reason.endswith(
+        "KeyError: 'GPU'\nnow-and-then shows now and then here, and is not it (gaps/now-and-then.toml:7)"
+    )
+    control = make_result(other)
+    judgement = judge_flow(make_result(other, control=control), [make_gap(intermittent=True)], OLD)
+    assert judgement.verdict == "control-failed"
+    gaps = [make_gap("now-and-then", intermittent=True), make_gap("one")]
+    assert judge_flow(make_result(other), gaps, OLD).verdict == "gap-changed"
 
 
 def test_a_gap_on_nodes_is_about_runs_on_as_many() -> None:

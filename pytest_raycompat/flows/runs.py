@@ -151,7 +151,7 @@ class FlowRuns:
         with self._display_cleared():
             known_to_all = not (on_ray or fresh or retry)
             result = self._of_all.once(f"{key} {self._session.settings.python}", run) if known_to_all else run()
-        unexplained = result.failure is not None and not self._session.judge.applicable(result)
+        unexplained = result.failure is not None and not self._session.judge.expects(result)
         if on_ray and not flow.always_on_ray and unexplained:
             result = self._with_control(result, name, parameters, setting, retry=retry)
         self._results[key] = result
