@@ -2,7 +2,8 @@
 
 A lock is one of ``flock``: it ends with the process that has it, however that ends. No file that is locked for a GPU is
 ever removed, as somebody else may be about to lock it. Who has a GPU alone has the lock on its file alone; those who
-share it share that, and each has a file of a share alone.
+share it share that, and each has a file of a share alone. All who share a GPU divide it into as many: others would add
+up to more than it has.
 """
 
 from __future__ import annotations
@@ -47,11 +48,13 @@ class Ticket:
 class Lock:
     """What a process has locked of a GPU.
 
-    ``descriptors`` are of the GPU's file, and of that of a share where it has only one; ``share`` is its number then.
+    ``descriptors`` are of the GPU's file, and of that of a share where it has only one; ``share`` is its number then,
+    ``file`` the name of its file.
     """
 
     descriptors: tuple[int, ...]
     share: int | None = None
+    file: str = ""
 
     @property
     def whole(self) -> bool:
@@ -116,26 +119,29 @@ class LeaseFiles:
 
     def _lock_share(self, uuid: str, shares: int) -> Lock | None:
         whole = self._open(f"{uuid}.lock")
-        if try_lock(whole, shared=True):
+        divided = f"-of-{shares}.lock"
+        if try_lock(whole, shared=True) and all(name.endswith(divided) for name in self._shares_taken(uuid)):
             for number in range(shares):
-                descriptor = self._open(f"{uuid}.share-{number}.lock")
+                name = f"{uuid}.share-{number}{divided}"
+                descriptor = self._open(name)
                 if try_lock(descriptor):
-                    return Lock((whole, descriptor), number)
+                    return Lock((whole, descriptor), number, name)
                 os.close(descriptor)
         os.close(whole)
         return None
 
     def has_company(self, uuid: str, lock: Lock) -> bool:
         """Tell whether others share a GPU of which ``lock`` has a share; call it only while :meth:`deciding`."""
-        ours = f"{uuid}.share-{lock.share}.lock"
-        sharing = (path.name for path in self._folder.glob(f"{uuid}.share-*.lock"))
-        return not lock.whole and any(self._is_locked(name) for name in sharing if name != ours)
+        return not lock.whole and any(name != lock.file for name in self._shares_taken(uuid))
+
+    def _shares_taken(self, uuid: str) -> Iterator[str]:
+        """Name the files of the shares of a GPU that somebody has."""
+        names = sorted(path.name for path in self._folder.glob(f"{uuid}.share-*.lock"))
+        return (name for name in names if self._is_locked(name))
 
     def _holder(self, uuid: str) -> str:
         """Say who has a GPU: those who share it, or else the one who has it alone."""
-        sharing = sorted(self._folder.glob(f"{uuid}.share-*.lock"))
-        names = [self._signed(path.name) for path in sharing if self._is_locked(path.name)]
-        return ", ".join(names) or self._signed(f"{uuid}.lock")
+        return ", ".join(map(self._signed, self._shares_taken(uuid))) or self._signed(f"{uuid}.lock")
 
     def _is_locked(self, name: str) -> bool:
         descriptor = self._open(name)

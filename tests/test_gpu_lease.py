@@ -381,6 +381,17 @@ def test_two_flows_share_a_gpu(lease: Callable[..., GpuLeases]) -> None:
     assert names(third.hold(1, shared=True)) == ["0"]
 
 
+def test_runs_that_let_other_numbers_of_flows_on_a_gpu_do_not_share_it(lease: Callable[..., GpuLeases]) -> None:
+    halves, thirds = lease(GPUS[:2], shares=2), lease(GPUS[:2], shares=3)
+    halves.hold(1, shared=True)
+    assert names(thirds.hold(1, shared=True)) == ["1"]
+    with pytest.raises(LeaseError) as caught:
+        lease(GPUS[:1], shares=3).hold(1, shared=True, limit_s=0.1)
+    assert str(caught.value).endswith(f"GPU 0 is held by a run of process {os.getpid()}")
+    halves.release()
+    assert names(lease(GPUS[:1], shares=3).hold(1, shared=True)) == ["0"]
+
+
 def test_a_gpu_that_is_shared_cannot_be_had_alone(lease: Callable[..., GpuLeases]) -> None:
     first, second = lease(GPUS[:1], shares=4), lease(GPUS[:1])
     first.hold(1, shared=True)
