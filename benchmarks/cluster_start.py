@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pytest_raycompat.cluster.protocol import NodeShape
 from pytest_raycompat.commands.run import Console
-from pytest_raycompat.processes.children import Children, free_port
+from pytest_raycompat.processes.children import Children
+from pytest_raycompat.processes.ports import free_port
 from pytest_raycompat.session import Session
 from pytest_raycompat.settings import Settings
 

@@ -251,6 +251,6 @@ def tiny_model(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nothing listens on right now."""
-    from pytest_raycompat.processes.children import free_port as find
+    from pytest_raycompat.processes.ports import free_port as find
 
     return find()

@@ -16,7 +16,8 @@ from pytest_raycompat.cluster.network import Loopback, Namespaces, Network
 from pytest_raycompat.cluster.observation import ObservedNode, Observer, ObserverError
 from pytest_raycompat.cluster.protocol import ClusterError, Node, NodeShape
 from pytest_raycompat.gpus import Gpu, mask_of
-from pytest_raycompat.processes.children import Child, Children, describe_exit, free_port
+from pytest_raycompat.processes.children import Child, Children, describe_exit
+from pytest_raycompat.processes.ports import free_port
 from pytest_raycompat.versions import satisfies
 
 PROGRAM = "pytest_raycompat.cluster.start_program"

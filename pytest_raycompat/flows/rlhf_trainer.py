@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import os
 import pickle
-import socket
 import tempfile
 from typing import Any
 
 from pytest_raycompat.flows.rlhf_worker import Described, broadcast, open_group
+from pytest_raycompat.processes.ports import free_port
 
 SEQUENCES, LENGTH = 4, 32
 """What a round trains on: sequences of so many tokens, drawn from the round's seed."""
@@ -63,9 +63,7 @@ class Trainer:
         import ray
 
         host = ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1"
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            return host, int(probe.getsockname()[1])
+        return host, free_port()
 
     def join(self, host: str, port: int, rank: int, size: int) -> None:
         """Become one of several ranks that train the same weights."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ import urllib.request
 from pytest_raycompat.flows import engine
 from pytest_raycompat.flows.openai_client import MODEL_NAME, ask, ask_wrongly
 from pytest_raycompat.flows.reporting import Reporter, run_program
+from pytest_raycompat.processes.ports import free_port
 
 ENTRY_POINTS = {
     "vllm-serve": ("-m", "vllm.entrypoints.cli.main", "serve"),
@@ -42,9 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def start_server(arguments: argparse.Namespace) -> tuple[subprocess.Popen[bytes], str]:
     """Start the server on a free port; return it with its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = engine.engine_arguments(arguments)
     command = [sys.executable, *ENTRY_POINTS[arguments.entry_point], arguments.model]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL_NAME, "--enforce-eager"]

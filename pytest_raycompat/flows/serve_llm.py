@@ -6,7 +6,6 @@ import importlib
 import inspect
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from pytest_raycompat.processes.ports import free_port
 
 APPLICATION = "raycompat"
 FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
@@ -68,12 +69,7 @@ def retry_options() -> dict[str, int]:
 def http_options() -> dict[str, Any]:
     """Choose where Serve's proxy listens: the head's own address, and a free port of it."""
     host = os.environ["RAY_ADDRESS"].rpartition(":")[0].strip("[]")
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        try:
-            probe.bind((host, 0))
-        except OSError:  # the head is another machine: a port that is free here is likely to be free there
-            probe.bind(("", 0))
-        return {"host": host, "port": probe.getsockname()[1]}
+    return {"host": host, "port": free_port()}  # where the head is another machine it is likely to be free there too
 
 
 def deploy(settings: Mapping[str, Any]) -> None:

@@ -19,8 +19,9 @@ from pytest_raycompat.cluster.attached import AttachedCluster
 from pytest_raycompat.cluster.local import LocalCluster
 from pytest_raycompat.cluster.protocol import ClusterError, NodeShape
 from pytest_raycompat.environment import child_environment, stage_package
-from pytest_raycompat.processes.children import Children, free_port
+from pytest_raycompat.processes.children import Children
 from pytest_raycompat.processes.ownership import processes_of, shared_memory_of
+from pytest_raycompat.processes.ports import free_port
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install ray, or tox run -e py"

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pytest_raycompat.processes.children import free_port
 from pytest_raycompat.processes.ownership import MARK_VARIABLE, end_processes, processes_of
+from pytest_raycompat.processes.ports import free_port
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install ray, or tox run -e py"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -14,8 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_raycompat.processes import children
-from pytest_raycompat.processes.children import Child, Children, describe_exit, free_port
+from pytest_raycompat.processes.children import Child, Children, describe_exit
 from pytest_raycompat.processes.ownership import MARK_VARIABLE, end_processes, processes_of
 
 SHELL = {"PATH": "/usr/bin:/bin"}
@@ -359,44 +357,6 @@ def test_a_segment_is_reclaimed_while_the_run_goes_on(
 )
 def test_how_a_process_ended(status: int | None, text: str) -> None:
     assert describe_exit(status) == text
-
-
-def test_a_free_port_is_free_at_every_address() -> None:
-    for port in {free_port() for _ in range(3)}:
-        with socket.socket() as probe:
-            probe.bind(("", port))
-
-
-def test_a_free_port_is_none_that_a_connection_could_take() -> None:
-    first, last = map(int, children.CONNECTION_PORTS.read_text().split())
-    assert not any(first <= free_port() <= last for _ in range(20))
-
-
-def test_a_port_that_something_listens_on_at_another_address_is_not_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = free_port()
-    monkeypatch.setattr(children, "LOWEST_PORT", taken)
-    monkeypatch.setattr(children, "CONNECTION_PORTS", tmp_path / "range")
-    (tmp_path / "range").write_text(f"{taken + 1}\t65535\n")  # leaves one port to choose
-    assert free_port() == taken
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.9", taken))
-        listening.listen()
-        assert free_port() != taken
-
-
-def test_where_nothing_says_which_ports_connections_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children, "CONNECTION_PORTS", tmp_path / "not there")
-    assert children.LOWEST_PORT <= free_port() < 32768
-
-
-def test_where_every_port_may_be_a_connections_the_system_chooses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(children, "CONNECTION_PORTS", tmp_path / "range")
-    (tmp_path / "range").write_text("1024\t65535\n")
-    assert free_port() >= 1024
 
 
 def test_ending_nothing_asks_nobody() -> None:
