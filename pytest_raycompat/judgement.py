@@ -191,7 +191,7 @@ def marked_applicable(
 
 
 def is_expected(recorded: Iterable[Gap], failure: Failure) -> bool:
-    """Whether a run was to fail, and not in another way that comes and goes."""
+    """Whether a gap has to do with a failure: one that always shows, or one that comes and goes and was seen."""
     return any(not gap.intermittent or not mismatches(gap, failure) for gap in recorded)
 
 

@@ -57,9 +57,9 @@ def run_atlas(arguments: argparse.Namespace) -> int:
         raise CommandError(f"-o: {str(output)!r} is a file: write the path of a folder")
     predictions = read_predictions(arguments.predictions)
     entries = read_entries(arguments.paths)
-    measured = list(dict.fromkeys(entry.cell.vllm for entry in in_order(entries)))
-    if arguments.first is not None and arguments.first not in measured:
-        raise CommandError(f"--first: no cell has vLLM {arguments.first!r}: write one of {', '.join(measured)}")
+    if arguments.first not in (None, *(entry.cell.vllm for entry in entries)):
+        measured = ", ".join(dict.fromkeys(entry.cell.vllm for entry in in_order(entries)))
+        raise CommandError(f"--first: no cell has vLLM {arguments.first!r}: write one of {measured}")
     shown = view(entries, predictions, first=arguments.first)
     write_entries(entries, output)
     write_file(output / "index.md", markdown(shown).encode())

@@ -103,11 +103,10 @@ def place_holder(
         evidence: as for :func:`missing_proof`.
     """
     taken = {other["actor_id"] for other in workers}
-    classes = {name for names in WORKER_CLASSES.values() for name in names}
     idle: list[Mapping[str, Any]] = [
         actor
         for actor in evidence.get("actors", [])
-        if actor["class_name"] in classes and actor["actor_id"] not in taken
+        if actor["class_name"] in WORKER_CLASSES["ray"] and actor["actor_id"] not in taken
     ]
     if around is not None:
         return next((actor for actor in idle if actor["job_id"] == around["job_id"]), None)

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.flows.proof import WORKER_CLASSES
 from pytest_raycompat.flows.ray_data import ITEMS, TOO_LONG
-
-WORKERS = {"RayWorkerProc", "RayWorkerWrapper"}
-"""The classes of vLLM's workers, of whichever Ray executor."""
 
 
 def answers(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -79,6 +77,6 @@ class TestFromText:
     def test_two_engines_were_up(self, processed: Any) -> None:
         """Ray has a worker for each engine, each with a GPU of its own."""
         evidence = processed().evidence
-        workers = [actor for actor in evidence["actors"] if actor["class_name"] in WORKERS]
+        workers = [actor for actor in evidence["actors"] if actor["class_name"] in WORKER_CLASSES["ray"]]
         assert len({actor["actor_id"] for actor in workers}) == 2
         assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= 2

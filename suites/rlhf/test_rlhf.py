@@ -23,8 +23,7 @@ on_every_way = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture
-def sizes(run_flow: Any, way: str) -> dict[str, int]:
+def sizes_for(run_flow: Any, way: str) -> dict[str, int]:
     """Take two GPUs where there are no more.
 
     NCCL takes one rank for each GPU, so on GPUs the trainer has one of its own. On a CPU it needs none, and the engine
@@ -35,6 +34,12 @@ def sizes(run_flow: Any, way: str) -> dict[str, int]:
     if run_flow.gpus >= 3:
         return {"tensor_parallel_size": 2, "trainer_gpus": 1}
     return {"tensor_parallel_size": 1, "trainer_gpus": 1} if run_flow.device == "cuda" else {"tensor_parallel_size": 2}
+
+
+@pytest.fixture
+def sizes(run_flow: Any, way: str) -> dict[str, int]:
+    """How large everything is."""
+    return sizes_for(run_flow, way)
 
 
 @pytest.fixture
@@ -121,8 +126,7 @@ class TestRlhf:
 @pytest.mark.vllm_version("<0.11")
 def test_the_v0_engine(run_flow: Any) -> None:
     """Old vLLM's engine, with a rank in the engine's own actor, takes weights too: its answers are a fresh engine's."""
-    sizes = {"tensor_parallel_size": 2} if run_flow.gpus >= 3 else {"tensor_parallel_size": 1}
-    outputs = run_flow("rlhf", executor="ray-v0", way="rpc", trainer_gpus=1, **sizes).outputs
+    outputs = run_flow("rlhf", executor="ray-v0", way="rpc", **sizes_for(run_flow, "rpc")).outputs
     assert len(outputs["rounds"]) == len(outputs["fresh"]) == 3
     for one, fresh in zip(outputs["rounds"], outputs["fresh"], strict=True):
         assert [tokens_of(answers) for answers in one["engines"]] == [tokens_of(fresh)]

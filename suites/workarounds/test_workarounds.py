@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.flows.proof import WORKER_CLASSES
+
+GENERATED: tuple[str, dict[str, Any]] = ("generate", {"tensor_parallel_size": 2})
+SERVED: tuple[str, dict[str, Any]] = ("serve", {"tensor_parallel_size": 2, "entry_point": "api-server"})
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "cgraph-version-guard": ("generate", {"tensor_parallel_size": 2}),
-    "cgraph-version-guard-vllm-010": ("generate", {"tensor_parallel_size": 2}),
-    "cgraph-version-guard-served": ("serve", {"tensor_parallel_size": 2, "entry_point": "api-server"}),
-    "cgraph-version-guard-served-vllm-010": (
-        "serve",
-        {"tensor_parallel_size": 2, "entry_point": "api-server"},
-    ),
+    "cgraph-version-guard": GENERATED,
+    "cgraph-version-guard-vllm-010": GENERATED,
+    "cgraph-version-guard-served": SERVED,
+    "cgraph-version-guard-served-vllm-010": SERVED,
     "driver-node-without-gpu": ("generate", {"tensor_parallel_size": 2, "nodes": (0, 1, 1)}),
 }
 """By the gap: a flow that has it, and how that is run."""
@@ -24,7 +25,7 @@ def test_workaround(run_flow: Any, gap: str) -> None:
     """With the gap's variables the flow that fails without them works, on Ray."""
     flow, arguments = CASES[gap]
     actors = run_flow.workaround(gap, flow, **arguments).evidence["actors"]
-    workers = [actor for actor in actors if actor["class_name"] in ("RayWorkerProc", "RayWorkerWrapper")]
+    workers = [actor for actor in actors if actor["class_name"] in WORKER_CLASSES["ray"]]
     assert len(workers) == 2
 
 
