@@ -1,4 +1,4 @@
-"""``data_parallel_size=2`` with ``data_parallel_backend="ray"``, offline and behind the server."""
+"""``data_parallel_size=2`` with ``data_parallel_backend="ray"``, offline and behind the server; with four GPUs 2×2."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from typing import Any
 import pytest
 
 
-@pytest.fixture(params=["data_parallel", "serve"], ids=["offline", "served"])
+FLOWS = [("data_parallel", {}, "offline"), ("serve", {}, "served")]
+OF_TWO_RANKS = [(flow, {"tensor_parallel_size": 2}, f"{name}-2x2") for flow, _, name in FLOWS]
+
+
+@pytest.fixture(
+    params=[
+        *(pytest.param((flow, sizes), id=name) for flow, sizes, name in FLOWS),
+        *(pytest.param((flow, sizes), id=name, marks=pytest.mark.gpus(4)) for flow, sizes, name in OF_TWO_RANKS),
+    ]
+)
 def ran(request: pytest.FixtureRequest, run_flow: Any) -> Any:
     """What makes the flow run in the test itself."""
-    return lambda: run_flow(request.param, executor="ray-v2", data_parallel_size=2)
+    flow, sizes = request.param
+    return lambda: run_flow(flow, executor="ray-v2", data_parallel_size=2, **sizes)
 
 
 def test_each_engine_is_an_actor_with_a_worker_and_a_gpu(ran: Any) -> None:
-    """Ray lists two engines, and for each a worker that holds a GPU."""
-    evidence = ran().evidence
+    """Ray lists two engines, and for each rank of theirs a worker that holds a GPU."""
+    result = ran()
+    evidence, ranks = result.evidence, 2 * result.parameters.get("tensor_parallel_size", 1)
     classes = [actor["class_name"] for actor in evidence["actors"]]
     assert classes.count("EngineCoreActor") == 2
-    assert classes.count("RayWorkerProc") == 2
-    assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= 2
+    assert classes.count("RayWorkerProc") == ranks
+    assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= ranks
 
 
 def test_same_texts_as_without_ray(ran: Any, run_flow: Any) -> None:

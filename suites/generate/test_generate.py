@@ -87,6 +87,32 @@ class TestGenerate:
         assert all(one["text"] for one in outputs)
 
 
+@pytest.mark.gpus(4)
+class TestPipelineParallel:
+    """tensor_parallel_size=2 and pipeline_parallel_size=2 on one node."""
+
+    @pytest.fixture
+    def generated(self, run_flow: Any) -> Any:
+        """What makes the flow run in the test itself."""
+        sizes = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}
+        return lambda: run_flow("generate", executor="ray-v2", **sizes)
+
+    def test_runs_on_ray(self, generated: Any) -> None:
+        """Four ranks, each with a GPU of its own."""
+        evidence = generated().evidence
+        assert [worker["rank"] for worker in evidence["workers"]] == [0, 1, 2, 3]
+        assert len({gpu for worker in evidence["workers"] for gpu in worker["gpu_ids"]}) == 4
+        assert evidence["released_after_s"] < 30
+
+    def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
+        """The answers do not depend on how the model is cut."""
+        result = generated()
+        on_ray = result.outputs["completions"]
+        control = run_flow.control("generate", tensor_parallel_size=CONTROL_SIZE).outputs["completions"]
+        assert [one["token_ids"] for one in on_ray] == [one["token_ids"] for one in control]
+        assert largest_difference(on_ray, control) < LOGPROB_TOLERANCE[result.device]
+
+
 @on_real_gpus
 class TestGraphs:
     """Compiled, and with CUDA graphs: what a user gets who asks for nothing. The tests above run eagerly."""

@@ -14,6 +14,7 @@ from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, largest_difference
 ENGINE_TRAFFIC_BYTES = 100_000
 """Less than an engine's start and first answers send between two ranks, more than idle nodes do."""
 TWO_NODES = (1, 1)
+NODES_OF_TWO = (2, 2)
 HEAD_WITHOUT_GPUS = (0, 1, 1)
 
 on_every_executor = pytest.mark.parametrize("executor", ["ray-v2", "ray-v1"])
@@ -24,9 +25,9 @@ def nodes_of(evidence: dict[str, Any]) -> list[str]:
     return [worker["node_id"] for worker in evidence["workers"]]
 
 
-def assert_on_two_nodes(evidence: dict[str, Any]) -> None:
-    """Two ranks are on the two nodes of the cluster, one on each."""
-    assert sorted(nodes_of(evidence)) == sorted(evidence["nodes"])
+def assert_on_two_nodes(evidence: dict[str, Any], each: int = 1) -> None:
+    """The ranks are on the two nodes of the cluster, ``each`` of them on each."""
+    assert sorted(nodes_of(evidence)) == sorted([*evidence["nodes"]] * each)
     assert len(set(nodes_of(evidence))) == 2
 
 
@@ -85,18 +86,19 @@ class TestLateNode:
 
 
 class TestTensorParallelAcrossNodes:
-    """tensor_parallel_size=2 on two nodes of one GPU each, whose addresses are on one device."""
+    """Two nodes of one GPU each, and of two GPUs each, whose addresses are on one device."""
 
-    @pytest.fixture
-    def generated(self, run_flow: Any) -> Any:
+    @pytest.fixture(params=[TWO_NODES, pytest.param(NODES_OF_TWO, marks=pytest.mark.gpus(4))], ids=["1+1", "2+2"])
+    def generated(self, request: pytest.FixtureRequest, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("generate", nodes=TWO_NODES, executor="ray-v1", tensor_parallel_size=2)
+        nodes = request.param
+        return lambda: run_flow("generate", nodes=nodes, executor="ray-v1", tensor_parallel_size=sum(nodes))
 
-    def test_each_rank_is_on_a_node_of_its_own(self, generated: Any) -> None:
-        """The two ranks are on the two nodes, between which there is no link."""
-        evidence = generated().evidence
-        assert_on_two_nodes(evidence)
-        assert evidence["carried_during"] == {}
+    def test_the_ranks_are_on_both_nodes(self, generated: Any) -> None:
+        """Each node has as many ranks as GPUs, and between the nodes there is no link."""
+        result = generated()
+        assert_on_two_nodes(result.evidence, each=result.parameters["tensor_parallel_size"] // 2)
+        assert result.evidence["carried_during"] == {}
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """What crosses between the nodes is what would have stayed in one process."""
@@ -135,7 +137,7 @@ class TestServerAcrossNodes:
 class TestPipelineParallelAcrossNodes:
     """pipeline_parallel_size=2 on two nodes, and with tensor_parallel_size=2 on two nodes of two GPUs."""
 
-    @pytest.fixture(params=[(1, TWO_NODES), pytest.param((2, (2, 2)), marks=pytest.mark.gpus(4))], ids=["1x2", "2x2"])
+    @pytest.fixture(params=[(1, TWO_NODES), pytest.param((2, NODES_OF_TWO), marks=pytest.mark.gpus(4))], ids=["1x2", "2x2"])
     def generated(self, request: pytest.FixtureRequest, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
         tensor_parallel_size, nodes = request.param
