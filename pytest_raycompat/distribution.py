@@ -82,6 +82,16 @@ class Controller:
             def _split_scope(self, nodeid: str) -> str:
                 return sharing(nodeid)
 
+            def _reschedule(self, node: Any) -> None:
+                """Give a worker its next piece only when it needs it: a flow takes a minute, and others could have it.
+
+                A worker runs its last test once it knows the one after it. pytest-xdist gives the next piece at two
+                tests left, which is all that many pieces have.
+                """
+                if self.workqueue and self._pending_of(self.assigned_work[node]) > 1:
+                    return
+                super()._reschedule(node)
+
         return FlowScheduling(config, log)
 
     @pytest.hookimpl(trylast=True)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+
+def test_a_worker_with_a_long_flow_keeps_no_other_waiting(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        """
+import pathlib, time
+
+THIRD = pathlib.Path("third")
+
+class TestFirst:
+    def test_long(self):
+        deadline = time.monotonic() + 20
+        while not THIRD.exists():
+            assert time.monotonic() < deadline, "nobody else has run the third piece"
+            time.sleep(0.05)
+
+    def test_short(self):
+        pass
+
+class TestSecond:
+    def test_one(self):
+        pass
+
+    def test_two(self):
+        pass
+
+class TestThird:
+    def test_one(self):
+        THIRD.touch()
+
+    def test_two(self):
+        pass
+"""
+    )
+    run_pytest("--ray-cluster=local", "-n2").assert_outcomes(passed=6)
+
+
+def test_pieces_of_one_test_all_run(pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]) -> None:
+    pytester.makepyfile(**{f"test_{number}": "def test_it(): pass" for number in range(7)})
+    run_pytest("--ray-cluster=local", "-n2").assert_outcomes(passed=7)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_more_workers_than_pieces(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], count: int
+) -> None:
+    pytester.makepyfile(**{f"test_{number}": "def test_it(): pass" for number in range(count)})
+    run_pytest("--ray-cluster=local", "-n3").assert_outcomes(passed=count)
