@@ -10,12 +10,17 @@ from typing import Any
 from pytest_raycompat.flows.reporting import Reporter, qualified_name
 from pytest_raycompat.flows.worker_evidence import own_variables
 from pytest_raycompat.platforms import ACTIVATION_VARIABLE
+from pytest_raycompat.processes.ports import free_port
 
 EXECUTORS = ("ray-v2", "ray-v1", "ray-v0", "ray", "mp", "uni")
 RAY_V2_VARIABLE = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
 """Chooses between vLLM's two Ray executors; exists since vLLM 0.20, default 1 since 0.21 (vllm/envs.py)."""
 
-
+PORT_VARIABLE = "VLLM_DP_MASTER_PORT"
+"""Says where vLLM 0.25 to 0.28 begin to look for the port by which an engine's ranks on Ray find each other; all engines
+of a machine want port 100 where it is not set (_select_tcpstore_port, vllm/v1/executor/ray_executor_v2.py, 0.26.0)."""
+PORTS_AFTER = 100
+"""How far after ``PORT_VARIABLE`` they begin."""
 SHARES_VARIABLE = "RAYCOMPAT_GPU_SHARES"
 """Says how many flows may be on a GPU; each takes its share of the memory."""
 UTILIZATION = 0.92
@@ -81,6 +86,7 @@ def prepare_process(arguments: argparse.Namespace) -> None:
         if not os.environ.get("RAY_ADDRESS"):
             raise ValueError("RAY_ADDRESS is not set, so vLLM would start a Ray of its own; set it to HOST:PORT")
         os.environ.update(executor_variables(arguments.executor))
+        os.environ.setdefault(PORT_VARIABLE, str(free_port() - PORTS_AFTER))  # flows side by side begin elsewhere
     if os.path.isdir(arguments.model):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local model needs no hub, and asking takes minutes offline
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")

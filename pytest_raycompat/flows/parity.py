@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 LOGPROB_TOLERANCE: Mapping[str, float] = {"cpu": 1e-3, "cuda": 2e-2}
 """By device, absolute, in float32: sums are taken in another order with another number of ranks or another batch. On
 2 H200 with vLLM 0.20.2 the tokens were equal, and log-probabilities differed by more than 1e-3."""
+
+
+def assert_same_tokens(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]) -> None:
+    """Compare the tokens of completions, prompt by prompt.
+
+    Raises:
+        AssertionError: they differ; says for each prompt from which token on.
+    """
+    count = len(control)
+    if len(on_ray) != count:
+        raise AssertionError(f"{len(on_ray)} completions, the control has {count}")
+    differing = []
+    for number, (ours, theirs) in enumerate(zip(on_ray, control, strict=True), 1):
+        tokens, expected = ours["token_ids"], theirs["token_ids"]
+        if tokens != expected:
+            same = len(os.path.commonprefix([tokens, expected]))
+            found, wanted = ((one[same : same + 1] or ["none"])[0] for one in (tokens, expected))
+            where = f"token {same + 1} of {len(tokens)} is {found}, the control's is {wanted}"
+            differing.append(f"completion {number} of {count}: {where}")
+    if differing:
+        raise AssertionError("; ".join(differing))
 
 
 def common_start(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -19,17 +19,6 @@ START_LIMIT_S = 480.0
 """How long engines and trainers may take to start."""
 SHARE = 0.4
 """What a trainer and an engine's rank each hold of a GPU that they share; as in vLLM's example of colocation."""
-CARRIED = (
-    engine.RAY_V2_VARIABLE,
-    ACTIVATION_VARIABLE,
-    "HF_HUB_OFFLINE",
-    "RAY_ADDRESS",
-    "VLLM_CPU_KVCACHE_SPACE",
-    "VLLM_ENABLE_V1_MULTIPROCESSING",
-    "VLLM_NO_USAGE_STATS",
-    "VLLM_USE_V1",
-)
-"""Variables of this process that actors need; they have the environment of their node otherwise."""
 EXTENSIONS = {
     "rpc": "pytest_raycompat.flows.rlhf_worker.TakesWeights",
     "weight-transfer": "pytest_raycompat.flows.rlhf_gloo.GlooWorker",
@@ -85,7 +74,7 @@ def set_up_on_ray(arguments: argparse.Namespace) -> Setup:
 
     ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=True)
     groups = RayGroups()
-    carried = {name: value for name, value in os.environ.items() if name in CARRIED or name.startswith("NCCL_")}
+    carried = {**engine.variables_for_actors(), "RAY_ADDRESS": os.environ["RAY_ADDRESS"]}
     ranks = arguments.tensor_parallel_size * arguments.pipeline_parallel_size
     bundles = [{"GPU": 1.0, "CPU": 0.0}] * (ranks * arguments.engines)
     home = groups.reserve(bundles)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, common_start, largest_difference
+from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_tokens, common_start, largest_difference
 
 CONTROL_SIZE = 1
 """One control for every size: in float32 the tokens do not depend on it. A flow that fails gets its own."""
@@ -63,7 +63,7 @@ class TestGenerate:
         """Greedy decoding in float32 gives the control's tokens, token for token."""
         on_ray = generated().outputs["completions"]
         control = run_flow.control("generate", tensor_parallel_size=CONTROL_SIZE).outputs["completions"]
-        assert [one["token_ids"] for one in on_ray] == [one["token_ids"] for one in control]
+        assert_same_tokens(on_ray, control)
         assert [one["text"] for one in on_ray] == [one["text"] for one in control]
 
     def test_same_logprobs_as_without_ray(self, generated: Any, run_flow: Any) -> None:
@@ -109,7 +109,7 @@ class TestPipelineParallel:
         result = generated()
         on_ray = result.outputs["completions"]
         control = run_flow.control("generate", tensor_parallel_size=CONTROL_SIZE).outputs["completions"]
-        assert [one["token_ids"] for one in on_ray] == [one["token_ids"] for one in control]
+        assert_same_tokens(on_ray, control)
         assert largest_difference(on_ray, control) < LOGPROB_TOLERANCE[result.device]
 
 
@@ -128,7 +128,7 @@ class TestGraphs:
         on_ray = compiled().outputs["completions"]
         control = run_flow.control("generate", graphs=True, tensor_parallel_size=tensor_parallel_size)
         without = control.outputs["completions"]
-        assert [one["token_ids"] for one in on_ray] == [one["token_ids"] for one in without]
+        assert_same_tokens(on_ray, without)
         assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE["cuda"]
 
     def test_same_logprobs_as_eagerly(self, compiled: Any, run_flow: Any) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.flows.parity import assert_same_tokens
+
 
 @pytest.fixture
 def submitted(run_flow: Any) -> Any:
@@ -26,7 +28,7 @@ def test_result_is_in_the_log(submitted: Any, run_flow: Any) -> None:
     outputs = submitted().outputs
     control = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
     assert outputs["log_has_the_result"] is True
-    assert [one["token_ids"] for one in outputs["completions"]] == [one["token_ids"] for one in control]
+    assert_same_tokens(outputs["completions"], control)
 
 
 def test_variables_of_the_runtime_environment_reach_every_rank(submitted: Any) -> None:
@@ -59,7 +61,7 @@ def test_the_v0_engine(run_flow: Any) -> None:
     outputs = run_flow("jobs", executor="ray-v0", tensor_parallel_size=2).outputs
     control = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
     assert outputs["job"]["status"] == "SUCCEEDED"
-    assert [one["token_ids"] for one in outputs["completions"]] == [one["token_ids"] for one in control]
+    assert_same_tokens(outputs["completions"], control)
 
 
 @pytest.mark.ray_version("<2.43")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, largest_difference
+from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_tokens, largest_difference
 
 ENGINE_TRAFFIC_BYTES = 100_000
 """Less than an engine's start and first answers send between two ranks, more than idle nodes do."""
@@ -34,7 +34,7 @@ def assert_on_two_nodes(evidence: dict[str, Any], each: int = 1) -> None:
 def assert_same_as_control(result: Any, control: Any) -> None:
     """Compare tokens and log-probabilities with those of the work without Ray."""
     on_ray, without = result.outputs["completions"], control.outputs["completions"]
-    assert [one["token_ids"] for one in on_ray] == [one["token_ids"] for one in without]
+    assert_same_tokens(on_ray, without)
     assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE[result.device]
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_raycompat.flows.parity import common_start, largest_difference
+from pytest_raycompat.flows.parity import assert_same_tokens, common_start, largest_difference
 
 
 def test_the_candidate_that_differs_most_counts() -> None:
@@ -27,3 +27,17 @@ def test_completions_are_compared_up_to_where_they_part() -> None:
     assert (short["token_ids"], other["token_ids"]) == ([1, 2, 3], [1, 2, 9])
     assert largest_difference([short], [other]) == pytest.approx(0.1)
     assert common_start(ours, ours) == (ours, ours)
+
+
+def test_where_tokens_part_is_said_for_each_completion() -> None:
+    ours = [{"token_ids": [1, 2]}, {"token_ids": [3, 4, 5]}, {"token_ids": [6]}]
+    theirs = [{"token_ids": [1, 2]}, {"token_ids": [3, 9, 5]}, {"token_ids": [6, 7]}]
+    assert_same_tokens(ours, ours)
+    with pytest.raises(AssertionError) as raised:
+        assert_same_tokens(ours, theirs)
+    assert str(raised.value) == (
+        "completion 2 of 3: token 2 of 3 is 4, the control's is 9; "
+        "completion 3 of 3: token 2 of 1 is none, the control's is 7"
+    )
+    with pytest.raises(AssertionError, match="^2 completions, the control has 3$"):
+        assert_same_tokens(ours[:2], theirs)

@@ -136,6 +136,17 @@ ON_GPUS = [
 OLD_RAY_ON_GPUS = [
     run("generate", executor="ray-v2", tensor_parallel_size=2, node_gpus=(2,)),
     run("generate", "cgraph-version-guard", executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
+    *(
+        run(flow, "dp-ray-v2-actor-name-taken-ray-252", executor="ray-v2", data_parallel_size=2, node_gpus=(2,))
+        for flow in ("data_parallel", "serve")
+    ),
+]
+NEW_PAIR_ON_GPUS = [
+    run("generate", executor="ray-v2", tensor_parallel_size=4, node_gpus=(4,)),
+    run("data_parallel", executor="ray-v2", data_parallel_size=2, tensor_parallel_size=2, node_gpus=(4,)),
+    run("rlhf", "v2-engines-want-one-port", executor="ray-v2", way="colocate", engines=2, node_gpus=(2,)),
+    run("ray_data", "v2-engines-want-one-port", executor="ray-v2", source="text", concurrency=2, node_gpus=(2,)),
+    run("ray_serve", "serve-llm-260-vllm-028", executor="ray-v2", tensor_parallel_size=2, node_gpus=(2,)),
 ]
 NO_GPU = ("accel-env-no-gpu-in-actor",)
 """Shows where the engine's own process asks CUDA for something."""
@@ -269,6 +280,10 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.59.0", "0.21.0", "cpu"): [serve_llm("serve-llm-256-vllm-021")],
     ("2.59.0", "0.32.0", "cpu"): [serve_llm("serve-llm-256-vllm-029")],
     ("2.60.0", "0.28.0", "cpu"): [serve_llm("serve-llm-260-vllm-028")],
+    ("2.60.0", "0.26.0", "cuda"): NEW_PAIR_ON_GPUS,
+    ("2.60.0", "0.20.2", "cuda"): [
+        run("data_parallel", "dp-ray-v2-actor-name-taken", executor="ray-v2", data_parallel_size=2, node_gpus=(2,))
+    ],
     ("2.56.1", "0.20.2", "cuda"): ON_GPUS,
     ("2.35.0", "0.20.2", "cuda"): OLD_RAY_ON_GPUS,
 }
