@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,21 @@ def forget(config: pytest.Config, name: str) -> None:
 def shared_folder(config: pytest.Config) -> Path:
     """Return the folder of a worker's run, which is removed at its end."""
     return Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
+
+
+def longest(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) -> str:
+    """Name the piece of work whose tests took longest; of those alike, the first.
+
+    Args:
+        pieces: the tests of each, at least one piece.
+        seconds: how long a test took. A piece of which no test is known may take long.
+    """
+
+    def took(name: str) -> float:
+        known = [seconds[test] for test in pieces[name] if test in seconds]
+        return sum(known) if known else float("inf")
+
+    return max(pieces, key=took)
 
 
 class Controller:
@@ -76,11 +92,18 @@ class Controller:
             return None
         from xdist.scheduler.loadscope import LoadScopeScheduling
 
+        seconds = session.baseline.seconds if session.baseline is not None else {}
+
         class FlowScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist may not be installed
             """Takes a class, or a module, with the same parameters for one piece of work."""
 
             def _split_scope(self, nodeid: str) -> str:
                 return sharing(nodeid)
+
+            def _assign_work_unit(self, node: Any) -> None:
+                """Begin with what took longest in the baseline, so that nothing long is left for the end."""
+                self.workqueue.move_to_end(longest(self.workqueue, seconds), last=False)
+                super()._assign_work_unit(node)
 
             def _reschedule(self, node: Any) -> None:
                 """Give a worker its next piece only when it needs it: a flow takes a minute, and others could have it.

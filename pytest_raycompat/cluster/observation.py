@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -24,6 +25,10 @@ class ObserverError(Exception):
     def __init__(self, message: str, type_name: str = "") -> None:
         super().__init__(message)
         self.type_name = type_name
+
+
+class ObserverEnded(ObserverError):
+    """Its process ended."""
 
 
 class ObservedNode(msgspec.Struct, frozen=True):
@@ -65,16 +70,22 @@ class Observer:
         self, children: Children, python: str, environment: Mapping[str, str], log: Path, on: Sequence[str] = ()
     ) -> None:
         self.log = log
-        with log.open("ab") as stream:
-            self._child: Child = children.start(
-                [*on, python, "-m", "pytest_raycompat.cluster.observer_program"],
-                environment=environment,
+        self._children = children
+        self._environment = environment
+        self._command = [*on, python, "-m", "pytest_raycompat.cluster.observer_program"]
+        self._child = self._start()
+
+    def _start(self) -> Child:
+        self._buffer = b""
+        self._imported = False
+        with self.log.open("ab") as stream:
+            return self._children.start(
+                self._command,
+                environment=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stream,
             )
-        self._buffer = b""
-        self._imported = False
 
     def connect(self, address: str, limit_s: float, watch: Callable[[], None] = lambda: None) -> None:
         """Connect to the cluster at ``address``.
@@ -84,6 +95,17 @@ class Observer:
         Raises:
             ObserverError: Ray refused, or did not answer within ``limit_s`` seconds.
         """
+        began = time.monotonic()
+        try:
+            self._connect(address, limit_s, watch)
+        except ObserverEnded:
+            # Ray ends a driver that comes before its raylet listens ("Unable to register worker", 2.35.0, seen)
+            watch()
+            self.close()
+            self._child = self._start()
+            self._connect(address, max(0.1, limit_s - (time.monotonic() - began)), watch)
+
+    def _connect(self, address: str, limit_s: float, watch: Callable[[], None]) -> None:
         began = time.monotonic()
         if not self._imported:
             self._read(limit_s, watch)
@@ -117,6 +139,10 @@ class Observer:
     def close(self) -> None:
         """End the observer."""
         self._child.end(grace_s=0.0)  # it holds nothing that needs an orderly end
+        for pipe in (self._child.process.stdin, self._child.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # of a question that was not read
+                    pipe.close()
 
     def _ask(self, question: dict[str, Any], limit_s: float, watch: Callable[[], None] = lambda: None) -> Any:
         assert self._child.process.stdin is not None
@@ -124,7 +150,7 @@ class Observer:
             self._child.process.stdin.write(json.dumps(question).encode() + b"\n")
             self._child.process.stdin.flush()
         except BrokenPipeError:
-            raise ObserverError(self._ended()) from None
+            raise ObserverEnded(self._ended()) from None
         return self._read(limit_s, watch)
 
     def _read(self, limit_s: float, watch: Callable[[], None]) -> Any:
@@ -140,7 +166,7 @@ class Observer:
                 continue
             received = os.read(descriptor, 65536)
             if not received:
-                raise ObserverError(self._ended())
+                raise ObserverEnded(self._ended())
             self._buffer += received
         line, self._buffer = self._buffer.split(b"\n", 1)
         reply = json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,11 @@ class Baseline:
         self.path = path
         self.report = report
         self._records = {record.id: record for record in report.results}
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """How long each test took, by its id."""
+        return {record.id: record.seconds for record in self.report.results}
 
     @classmethod
     def read(cls, path: Path, environment: Environment, device: str, gaps_mode: GapsMode = "run") -> Baseline:

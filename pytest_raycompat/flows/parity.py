@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,7 +23,7 @@ def assert_same_tokens(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Ma
     for number, (ours, theirs) in enumerate(zip(on_ray, control, strict=True), 1):
         tokens, expected = ours["token_ids"], theirs["token_ids"]
         if tokens != expected:
-            same = len(os.path.commonprefix([tokens, expected]))
+            same = same_tokens(tokens, expected)
             found, wanted = ((one[same : same + 1] or ["none"])[0] for one in (tokens, expected))
             where = f"token {same + 1} of {len(tokens)} is {found}, the control's is {wanted}"
             differing.append(f"completion {number} of {count}: {where}")
@@ -32,10 +31,15 @@ def assert_same_tokens(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Ma
         raise AssertionError("; ".join(differing))
 
 
+def same_tokens(ours: Sequence[int], theirs: Sequence[int]) -> int:
+    """Count the tokens at the beginning that are the same."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), min(len(ours), len(theirs)))
+
+
 def common_start(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Cut two completions of one prompt after the first token in which they differ: what follows is another text."""
-    pairs = zip(ours["token_ids"], theirs["token_ids"], strict=True)
-    differs = next((place for place, (one, other) in enumerate(pairs) if one != other), len(ours["token_ids"]))
+    differs = same_tokens(ours["token_ids"], theirs["token_ids"])
     cut = {name: slice(0, differs + 1) for name in ("token_ids", "logprobs")}
     short, other = ({**one, **{name: one[name][part] for name, part in cut.items()}} for one in (ours, theirs))
     return short, other

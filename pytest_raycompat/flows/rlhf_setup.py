@@ -13,7 +13,6 @@ from pytest_raycompat.flows import engine
 from pytest_raycompat.flows.rlhf_engine import RolloutEngine
 from pytest_raycompat.flows.rlhf_places import LocalPeer, Peer, RayGroups, together
 from pytest_raycompat.flows.rlhf_trainer import Trainer
-from pytest_raycompat.platforms import ACTIVATION_VARIABLE
 
 START_LIMIT_S = 480.0
 """How long engines and trainers may take to start."""

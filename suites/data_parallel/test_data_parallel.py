@@ -1,4 +1,4 @@
-"""``data_parallel_size=2`` with ``data_parallel_backend="ray"``, offline and behind the server; with four GPUs 2×2."""
+"""``data_parallel_size=2`` with ``data_parallel_backend="ray"``, offline and served; with four GPUs two ranks each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-
-FLOWS = [("data_parallel", {}, "offline"), ("serve", {}, "served")]
+FLOWS: list[tuple[str, dict[str, int], str]] = [("data_parallel", {}, "offline"), ("serve", {}, "served")]
 OF_TWO_RANKS = [(flow, {"tensor_parallel_size": 2}, f"{name}-2x2") for flow, _, name in FLOWS]
 
 

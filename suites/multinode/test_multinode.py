@@ -137,7 +137,9 @@ class TestServerAcrossNodes:
 class TestPipelineParallelAcrossNodes:
     """pipeline_parallel_size=2 on two nodes, and with tensor_parallel_size=2 on two nodes of two GPUs."""
 
-    @pytest.fixture(params=[(1, TWO_NODES), pytest.param((2, NODES_OF_TWO), marks=pytest.mark.gpus(4))], ids=["1x2", "2x2"])
+    @pytest.fixture(
+        params=[(1, TWO_NODES), pytest.param((2, NODES_OF_TWO), marks=pytest.mark.gpus(4))], ids=["1x2", "2x2"]
+    )
     def generated(self, request: pytest.FixtureRequest, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
         tensor_parallel_size, nodes = request.param

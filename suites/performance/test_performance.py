@@ -13,7 +13,9 @@ RUNS = 3
 NAMES = {"engine_start", "first_token", "single", "step", "batched", "idle_cpu"}
 
 
-@pytest.mark.parametrize("tensor_parallel_size", [1, *(pytest.param(size, marks=pytest.mark.gpus(size)) for size in (2, 4))])
+@pytest.mark.parametrize(
+    "tensor_parallel_size", [1, *(pytest.param(size, marks=pytest.mark.gpus(size)) for size in (2, 4))]
+)
 @pytest.mark.parametrize("executor", ["mp", "ray-v1", "ray-v2"])
 def test_measure(run_flow: Any, executor: str, tensor_parallel_size: int) -> None:
     """Every run measures all there is to measure, and the samples are numbers that can be."""

@@ -39,5 +39,5 @@ def test_where_tokens_part_is_said_for_each_completion() -> None:
         "completion 2 of 3: token 2 of 3 is 4, the control's is 9; "
         "completion 3 of 3: token 2 of 1 is none, the control's is 7"
     )
-    with pytest.raises(AssertionError, match="^2 completions, the control has 3$"):
+    with pytest.raises(AssertionError, match=r"^2 completions, the control has 3$"):
         assert_same_tokens(ours[:2], theirs)

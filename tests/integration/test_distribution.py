@@ -53,3 +53,21 @@ def test_more_workers_than_pieces(
 ) -> None:
     pytester.makepyfile(**{f"test_{number}": "def test_it(): pass" for number in range(count)})
     run_pytest("--ray-cluster=local", "-n3").assert_outcomes(passed=count)
+
+
+def test_what_took_longest_in_the_baseline_begins(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    test = """
+import pathlib, pytest, time
+
+@pytest.mark.ray_version(">=2")
+def test_it():
+    time.sleep({})
+    pathlib.Path("log").write_text(pathlib.Path("log").read_text() + {!r})
+"""
+    (pytester.path / "log").touch()
+    pytester.makepyfile(test_a=test.format(0, "a"), test_b=test.format(0.1, "b"), test_c=test.format(0.5, "c"))
+    run_pytest("--ray-cluster=local", "--raycompat-report=old.json").assert_outcomes(passed=3)
+    run_pytest("--ray-cluster=local", "--raycompat-baseline=old.json", "-n1").assert_outcomes(passed=3)
+    assert (pytester.path / "log").read_text() == "abccba"

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from pytest_raycompat.distribution import longest
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first"),
+    [
+        ({}, "a"),
+        ({"a1": 10.0, "a2": 1.0, "b1": 30.0, "c1": 20.0}, "b"),
+        ({"a1": 10.0, "a2": 25.0, "b1": 30.0, "c1": 20.0}, "a"),
+        ({"a1": 10.0, "c1": 2.0}, "b"),
+        ({"a1": 1.0, "b1": 2.0, "c1": 20.0}, "c"),
+        ({"somebody else's": 20.0}, "a"),
+        ({"a1": 0.0, "b1": 0.0, "c1": 0.0}, "a"),
+    ],
+)
+def test_what_took_longest_is_first(seconds: dict[str, float], first: str) -> None:
+    assert longest({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"]}, seconds) == first
