@@ -17,7 +17,7 @@ RAY_V2_VARIABLE = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
 """Chooses between vLLM's two Ray executors; exists since vLLM 0.20, default 1 since 0.21 (vllm/envs.py)."""
 
 PORT_VARIABLE = "VLLM_DP_MASTER_PORT"
-"""Says where vLLM 0.25 to 0.28 begin to look for the port by which an engine's ranks on Ray find each other. Where it is
+"""Says where vLLM 0.25 to 0.28 look first for the port by which an engine's ranks on Ray find each other. Where it is
 not set, all engines of a machine want port 100 (_select_tcpstore_port, vllm/v1/executor/ray_executor_v2.py, 0.26.0)."""
 PORTS_AFTER = 100
 """How far after ``PORT_VARIABLE`` they begin."""

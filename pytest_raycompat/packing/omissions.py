@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
-FLASHINFER = "kernels that vLLM imports where its FlashInfer backend is asked for; vLLM brings FlashAttention itself"
+FLASHINFER = "vLLM brings FlashAttention; from 0.21 on it samples with FlashInfer unless VLLM_USE_FLASHINFER_SAMPLER=0"
 CUTLASS = "compiles kernels for Blackwell GPUs, imported where they are used"
 COMMAND_LINE = "of FastAPI's command line, which no server here is started with"
 
