@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from pytest_raycompat.judgement import (
     Run,
     applicable,
     is_expected,
+    judge_finding,
     judge_flow,
     judge_marked,
     marked_applicable,
@@ -52,6 +53,18 @@ class Judge:
         """Judge one run of a flow, in a test that is marked with the ids ``marked``."""
         return judge_flow(
             result, self.gaps, self.environment, marked, capability=self.capability, excuse=self.mode != "only"
+        )
+
+    def finding(self, error: BaseException, flows: Sequence[FlowResult], marked: Collection[str] = ()) -> Judgement:
+        """Judge a test that found wrong what its flows gave."""
+        return judge_finding(
+            error,
+            flows,
+            self.gaps,
+            self.environment,
+            marked,
+            capability=self.capability,
+            excuse=self.mode != "only",
         )
 
     def marked(self, error: BaseException | None, marked: Collection[str], parameters: dict[str, Any]) -> Judgement:

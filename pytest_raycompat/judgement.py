@@ -11,6 +11,7 @@ import msgspec
 from pytest_raycompat.flows.reporting import describe_chain
 from pytest_raycompat.gaps import Gap, applies, compare, message_agrees, mismatches, nearest
 from pytest_raycompat.gaps.matching import Capability, CapabilityUnknown
+from pytest_raycompat.gaps.schema import CALL
 from pytest_raycompat.gaps.wording import describe_pair, side_by_side, what_to_write
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
 
@@ -139,6 +140,28 @@ def judge_flow(
     return replace(judgement, reason="\n".join([judgement.reason, *map(ruled_out, recorded), *unknown]))
 
 
+def judge_finding(
+    error: BaseException,
+    flows: Iterable[FlowResult],
+    gaps: Collection[Gap],
+    environment: Environment,
+    marked: Collection[str] = (),
+    *,
+    capability: Capability | None = None,
+    excuse: bool = True,
+) -> Judgement:
+    """Judge a test that found wrong what its flows gave, all of which had ended well."""
+    chain = tuple(msgspec.convert(describe_chain(error), list[ExceptionRecord]))
+    failure = Failure(outcome="error", phase=CALL, chain=chain)
+    recorded = [gap for flow in flows for gap in applicable(gaps, flow, environment, marked, capability)]
+    found = [gap for gap in recorded if gap.phase == CALL and not mismatches(gap, failure)]
+    if found and excuse:
+        return judge_recorded(found, failure, describe_pair(environment))
+    said = f"{chain[-1].type}: {(chain[-1].message.strip() or 'no message').splitlines()[0]}"
+    named = f"\n{this_is(found[0])}" if found else ""
+    return Judgement("failed", said + named, found[0].id if found else None)
+
+
 def judge_marked(
     error: BaseException | None,
     marked: Collection[str],
@@ -159,7 +182,7 @@ def judge_marked(
         return pass_unless_unknown(recorded, unknown, environment) if excuse else unexcused(recorded, None)
     chain = tuple(msgspec.convert(describe_chain(error), list[ExceptionRecord]))
     # a test has no phases of its own, so none is compared
-    failure = Failure(outcome="error", phase="call", chain=chain)
+    failure = Failure(outcome="error", phase=CALL, chain=chain)
     recorded = [msgspec.structs.replace(gap, phase=None) for gap in recorded]
     if recorded and not excuse:
         return unexcused(recorded, failure)
@@ -243,8 +266,13 @@ def unexcused(recorded: list[Gap], failure: Failure | None) -> Judgement:
     if failure is None:
         return Judgement("passed", gap=recorded[0].id if recorded else None)
     gap = next((one for one in recorded if not mismatches(one, failure)), None)
-    named = f"\nthis is {gap.id}: {gap.title} ({gap.place})" if gap is not None else ""
+    named = f"\n{this_is(gap)}" if gap is not None else ""
     return Judgement(BY_OUTCOME[failure.outcome], describe_failure(failure) + named, gap.id if gap else None)
+
+
+def this_is(gap: Gap) -> str:
+    """Name the gap that a failure is where that excuses nothing."""
+    return f"this is {gap.id}: {gap.title} ({gap.place})"
 
 
 def unexplained(flow: str, failure: Failure, gaps: Iterable[Gap]) -> Judgement:

@@ -148,7 +148,7 @@ def judgement_on(
                 return judgement
             intermittent = intermittent or judgement.gap
     elif flows:
-        return Judgement("failed", one_line(error))
+        return session_of(item.config).judge.finding(error, flows, marked)
     judgement = session_of(item.config).judge.marked(error, marked, parameters_of(item))
     return replace(judgement, gap=intermittent) if judgement == Judgement("passed") else judgement
 

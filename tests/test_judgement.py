@@ -8,7 +8,7 @@ import pytest
 
 from pytest_raycompat.gaps import Conditions, Gap, Workaround
 from pytest_raycompat.gaps.matching import CapabilityUnknown
-from pytest_raycompat.judgement import Judgement, applicable, describe_failure, judge_flow, judge_marked
+from pytest_raycompat.judgement import Judgement, applicable, describe_failure, judge_finding, judge_flow, judge_marked
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
 
 OLD = Environment(executable="/usr/bin/python3", python="3.11.7", platform="Linux", ray="2.35.0+corp.3", vllm="0.32.0")
@@ -364,3 +364,45 @@ def test_the_cause_of_what_a_test_raised_may_be_the_gap() -> None:
         raised = error
     assert judge_own(raised, make_gap()).verdict == "known-gap"
     assert judge_own(raised, environment=NEW) == Judgement("failed", "RuntimeError: no engine")
+
+
+WRONG = AssertionError("completion 1 of 8: token 1 of 16 is 181, the control's is 34\nand more")
+WRONG_ANSWER = make_gap(
+    "wrong-answer", phase="call", raises="AssertionError", message="completion 1 of", intermittent=True
+)
+
+
+def test_a_wrong_answer_that_is_recorded_is_a_known_gap() -> None:
+    assert judge_finding(WRONG, [make_result()], [WRONG_ANSWER], OLD) == Judgement(
+        "known-gap", "wrong-answer: vLLM refuses an old Ray", "wrong-answer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "gaps", "environment"),
+    [
+        (WRONG, [], OLD),
+        (WRONG, [WRONG_ANSWER], NEW),
+        (WRONG, [make_gap(phase=None, raises="AssertionError", message="completion")], OLD),
+        (AssertionError("completion 2 of 8: token 1"), [WRONG_ANSWER], OLD),
+        (ValueError("completion 1 of 8"), [WRONG_ANSWER], OLD),
+    ],
+    ids=["no gap", "elsewhere", "a gap of the flow itself", "another answer", "another exception"],
+)
+def test_a_wrong_answer_that_is_not_recorded_fails(error: Exception, gaps: list[Gap], environment: Environment) -> None:
+    said = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    assert judge_finding(error, [make_result()], gaps, environment) == Judgement("failed", said)
+
+
+def test_a_wrong_answer_is_named_where_gaps_excuse_nothing() -> None:
+    judgement = judge_finding(WRONG, [make_result()], [WRONG_ANSWER], OLD, excuse=False)
+    assert (judgement.verdict, judgement.gap) == ("failed", "wrong-answer")
+    assert judgement.reason.splitlines() == [
+        "AssertionError: completion 1 of 8: token 1 of 16 is 181, the control's is 34",
+        "this is wrong-answer: vLLM refuses an old Ray (gaps/wrong-answer.toml:7)",
+    ]
+
+
+def test_a_failure_of_a_flow_is_not_what_a_test_finds_wrong() -> None:
+    failure = make_failure(ExceptionRecord(type="AssertionError", message="completion 1 of 8", process="driver"))
+    assert judge_flow(make_result(failure), [WRONG_ANSWER], OLD).verdict == "failed"

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 from pytest_raycompat.flows.registry import FLOWS, MODULE
 from pytest_raycompat.gaps.reading import KeyPath
-from pytest_raycompat.gaps.schema import Conditions, Gap, GapKeys
+from pytest_raycompat.gaps.schema import CALL, Conditions, Gap, GapKeys
 from pytest_raycompat.versions import can_hold, is_version, parse_specifier, satisfies
 
 PACKAGES = ("ray", "vllm", "torch", "python")
 EXECUTOR_NEEDS: Mapping[str, str] = {"ray-v2": ">=0.20", "ray-v1": "<0.33", "ray-v0": "<0.11"}
 """The vLLM that has an executor: vllm/v1/executor/ray_executor_v2.py came in 0.20.0, ray_executor.py went in 0.33.0.
 The V0 engine went in 0.11.0."""
-EVERY_FLOW_HAS = ("launch", "proof")
+EVERY_FLOW_HAS = ("launch", "proof", CALL)
 """Phases that the runner adds to those of a flow."""
 
 _KEBAB_CASE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -104,6 +104,8 @@ def _name_problems(keys: GapKeys, stem: str) -> Iterator[Problem]:
 def _flow_problems(keys: GapKeys) -> Iterator[Problem]:
     if not keys.flows:
         yield ("flows",), "empty; name at least one flow"
+    if keys.phase == CALL and not keys.intermittent:
+        yield ("phase",), f"{CALL!r} is what a test finds wrong, and others pass; write intermittent = true"
     for position, name in enumerate(keys.flows):
         if name in FLOWS:
             phases = (*FLOWS[name].phases, *EVERY_FLOW_HAS)

@@ -68,6 +68,10 @@ class Workaround(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     env: dict[str, str] = {}
 
 
+CALL = "call"
+"""The phase of what is no failure of a flow: a test finds wrong what the flow gave."""
+
+
 class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Versions on which a run has shown a gap."""
 

@@ -113,10 +113,19 @@ OLD_RAY_ON_CPU = [
     run("rlhf", "fractional-gpus-leave-their-bundle", executor="ray-v2", way="colocate", engines=2),
 ]
 BEFORE_2_56_ON_CPU = [run("generate", executor=executor, tensor_parallel_size=2) for executor in ("ray-v1", "ray-v2")]
+TWO_STREAMS = ("cgraph-first-step-on-two-streams",)
+"""Shows now and then."""
 ON_GPUS = [
     *(
-        run("generate", executor=executor, tensor_parallel_size=tp, pipeline_parallel_size=pp, node_gpus=(2,))
-        for executor in ("ray-v1", "ray-v2")
+        run(
+            "generate",
+            behind=behind,
+            executor=executor,
+            tensor_parallel_size=tp,
+            pipeline_parallel_size=pp,
+            node_gpus=(2,),
+        )
+        for executor, behind in (("ray-v1", TWO_STREAMS), ("ray-v2", ()))
         for tp, pp in ((1, 1), (2, 1), (1, 2))
     ),
     *(
@@ -135,7 +144,14 @@ ON_GPUS = [
 ]
 OLD_RAY_ON_GPUS = [
     run("generate", executor="ray-v2", tensor_parallel_size=2, node_gpus=(2,)),
-    run("generate", "cgraph-version-guard", executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
+    run(
+        "generate",
+        "cgraph-version-guard",
+        behind=TWO_STREAMS,
+        executor="ray-v1",
+        tensor_parallel_size=2,
+        node_gpus=(2,),
+    ),
     *(
         run(flow, "dp-ray-v2-actor-name-taken-ray-252", executor="ray-v2", data_parallel_size=2, node_gpus=(2,))
         for flow in ("data_parallel", "serve")
@@ -143,6 +159,7 @@ OLD_RAY_ON_GPUS = [
 ]
 NEW_PAIR_ON_GPUS = [
     run("generate", executor="ray-v2", tensor_parallel_size=4, node_gpus=(4,)),
+    run("generate", "cgraph-first-step-on-two-streams", executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
     run("data_parallel", executor="ray-v2", data_parallel_size=2, tensor_parallel_size=2, node_gpus=(4,)),
     run("rlhf", "v2-engines-want-one-port", executor="ray-v2", way="colocate", engines=2, node_gpus=(2,)),
     run("ray_data", "v2-engines-want-one-port", executor="ray-v2", source="text", concurrency=2, node_gpus=(2,)),

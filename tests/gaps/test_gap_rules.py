@@ -103,7 +103,14 @@ BROKEN = {
         'phase = "start"',
         'phase = "request"',
         4,
-        "phase: generate has no phase 'request'; it has import, start, generate, inspect, shutdown, launch, proof",
+        "phase: generate has no phase 'request'; "
+        "it has import, start, generate, inspect, shutdown, launch, proof, call",
+    ),
+    "a wrong answer that is always there": (
+        'phase = "start"',
+        'phase = "call"',
+        4,
+        "phase: 'call' is what a test finds wrong, and others pass; write intermittent = true",
     ),
     "title of two lines": (
         'title = "Some gap"',
