@@ -20,6 +20,9 @@ from pytest_raycompat.markers import plural
 MEMORY_LIMIT_S = 120.0
 """How long a flow waits, in seconds, where only memory is lacking: processes that are none of ours have it."""
 
+PATIENCE_S = 300.0
+"""How long who needs shares of many GPUs lets those pass who need fewer, in seconds."""
+
 Enough = Callable[[Use], bool]
 """Whether what a GPU has free is enough."""
 
@@ -67,8 +70,12 @@ class GpuLeases:
         """Tell whether another process waits for GPUs of which this one holds some."""
         if not self._locks:
             return False
+        shares = not any(lock.whole for lock in self._locks.values())
         with self._files.deciding():
-            return any(not ticket.gpus.isdisjoint(self._locks) for ticket in self._files.line())
+            return any(
+                not (ticket.kept if shares and ticket.alone else ticket.gpus).isdisjoint(self._locks)
+                for ticket in self._files.line()
+            )
 
     def release(self) -> None:
         """Give back what is held."""
@@ -118,7 +125,7 @@ class GpuLeases:
             needed = f"{plural(count, 'GPU')} are needed, {len(self._locks)} are held here"
             self._give_back(needed, give_up, lack)
         if lack is not None:
-            with self._files.queue(count, self._names) as ticket:
+            with self._files.queue(count, self._names, alone=not shared or self.shares == 1) as ticket:
                 self._wait(lambda: take(ticket), count, limit_s, memory_limit_s)
         return self.held
 
@@ -163,8 +170,12 @@ class GpuLeases:
         with self._files.deciding():
             rivals = [one for one in self._files.line() if one != ticket and not one.gpus.isdisjoint(self._names)]
             ahead = [one for one in rivals if ticket is None or one.name < ticket.name]
+            kept: frozenset[str] = frozenset()
+            if shares > 1:  # who waits for whole GPUs keeps no more than it needs; the others go on with the rest
+                kept = kept.union(*(one.kept for one in ahead if one.alone))
+            first = [one for one in ahead if shares == 1 or (not one.alone and one.waited_s > PATIENCE_S)]
             locked, holders = self._files.lock_free(
-                (gpu.uuid for gpu in self.gpus if gpu.uuid not in self._locks), shares
+                (gpu.uuid for gpu in self.gpus if gpu.uuid not in self._locks and gpu.uuid not in kept), shares
             )
             try:
                 fit = [uuid for uuid in locked if uuid in uses and enough(uses[uuid])]
@@ -172,7 +183,7 @@ class GpuLeases:
                 fit.sort(key=lambda uuid: (locked[uuid].share or 0, -round(uses[uuid].free_gb)))
                 company = any(self._files.has_company(uuid, lock) for uuid, lock in locked.items())
                 needed = count - len(self._locks)
-                if ahead or len(fit) < needed:
+                if first or len(fit) < needed:
                     unfit = [uses.get(uuid) for uuid in locked if uuid not in fit]
                     return Lack(self._lacking(ahead, holders, unfit), others=bool(ahead or holders or company))
                 alone = self._greedy and not rivals and not holders and not company

@@ -39,6 +39,18 @@ class Ticket:
     count: int
     gpus: frozenset[str]
     """UUIDs of the GPUs that its process may use."""
+    alone: bool = True
+    """Whether nobody may share them."""
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """As many of them as it needs, the same ones for everybody who asks."""
+        return frozenset(sorted(self.gpus)[-self.count :])
+
+    @property
+    def waited_s(self) -> float:
+        """How long it has waited, in seconds."""
+        return time.time() - int(self.name.partition("-")[0]) / 1e9
 
     def __str__(self) -> str:
         return f"process {self.pid} waits for {self.count} GPU{'s' if self.count > 1 else ''} and came first"
@@ -168,13 +180,13 @@ class LeaseFiles:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def queue(self, count: int, gpus: frozenset[str]) -> Iterator[Ticket]:
+    def queue(self, count: int, gpus: frozenset[str], *, alone: bool = True) -> Iterator[Ticket]:
         """Stand in line for ``count`` of ``gpus``."""
         with self.deciding():
-            ticket = Ticket(f"{time.time_ns():020d}-{os.getpid()}{TICKET}", os.getpid(), count, gpus)
+            ticket = Ticket(f"{time.time_ns():020d}-{os.getpid()}{TICKET}", os.getpid(), count, gpus, alone)
             descriptor = self._open(ticket.name)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            text = json.dumps({"pid": ticket.pid, "count": count, "gpus": sorted(gpus)})
+            text = json.dumps({"pid": ticket.pid, "count": count, "gpus": sorted(gpus), "alone": alone})
             os.pwrite(descriptor, text.encode(), 0)
         try:
             yield ticket
@@ -196,7 +208,8 @@ class LeaseFiles:
                     path.unlink(missing_ok=True)
                     continue
                 told = json.loads(os.pread(descriptor, 1 << 20, 0))
-                found.append(Ticket(path.name, told["pid"], told["count"], frozenset(told["gpus"])))
+                gpus, alone = frozenset(told["gpus"]), told["alone"]
+                found.append(Ticket(path.name, told["pid"], told["count"], gpus, alone))
             finally:
                 os.close(descriptor)
         return found

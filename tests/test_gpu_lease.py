@@ -55,6 +55,13 @@ print(*(gpu.id for gpu in ours.held), flush=True)
 sys.stdin.readline()
 """
 )
+SHARES_WAITER = (
+    HEAD
+    + """
+print("waits", flush=True)
+leases(shares=2).hold(4, shared=True)
+"""
+)
 # as a pytest process does: turn by turn with needs of other sizes, keeping what is held until somebody wants it, and
 # marking each GPU while it is used, in a folder whose marks cannot be made twice
 WORKER = (
@@ -134,6 +141,13 @@ def go_on(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def statuses(processes: Sequence[subprocess.Popen[str]]) -> list[int]:
@@ -305,10 +319,7 @@ def test_a_holder_is_told_that_somebody_waits(folder: Path, lease: Callable[...,
     assert not ours.wanted()
     with start(WAITER, folder, folder, 2, 2, 0) as waiter:
         assert line_of(waiter) == "waits"
-        deadline = time.monotonic() + 20
-        while not ours.wanted():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(ours.wanted)
         assert not others.wanted()  # it may not use those
         ours.release()
         assert line_of(waiter) == "0 1"
@@ -321,10 +332,7 @@ def test_a_small_need_does_not_overtake_a_large_one(folder: Path, lease: Callabl
     ours.hold(1)
     with start(WAITER, folder, folder, 2, 2, 0) as waiter:
         assert line_of(waiter) == "waits"
-        deadline = time.monotonic() + 20
-        while not ours.wanted():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(ours.wanted)
         with pytest.raises(LeaseError) as caught:
             lease(GPUS[:2]).hold(1, limit_s=0.1)
         assert f"process {waiter.pid} waits for 2 GPUs and came first" in str(caught.value)
@@ -445,6 +453,44 @@ def test_memory_that_sharers_have_is_waited_for_as_they_are(
             1, shared=True, enough=lambda use: use.free_gb > 10, limit_s=0.6, memory_limit_s=0.1
         )
     assert time.monotonic() - began >= 0.6
+
+
+def test_who_waits_for_whole_gpus_keeps_no_more_than_it_needs(folder: Path, lease: Callable[..., GpuLeases]) -> None:
+    ours, others = lease(shares=2), lease(shares=2, greedy=False)
+    ours.hold(4, shared=True)
+    with start(WAITER, folder, folder, 4, 2, 0) as waiter:
+        assert line_of(waiter) == "waits"
+        wait_until(ours.wanted)
+        with pytest.raises(LeaseError) as caught:
+            others.hold(3, shared=True, limit_s=0.1)
+        assert f"process {waiter.pid} waits for 2 GPUs and came first" in str(caught.value)
+        assert names(others.hold(2, shared=True)) == ["0", "1"]
+        assert not others.wanted()
+        with pytest.raises(LeaseError):
+            lease().hold(1, limit_s=0.1)  # who shares with nobody stands in line
+        ours.release()
+        assert line_of(waiter) == "2 3"
+        waiter.kill()
+
+
+@pytest.mark.parametrize("patience_s", [0.0, 300.0])
+def test_a_need_for_fewer_shares_goes_first_for_a_while(
+    folder: Path, lease: Callable[..., GpuLeases], monkeypatch: pytest.MonkeyPatch, patience_s: float
+) -> None:
+    monkeypatch.setattr(gpu_lease, "PATIENCE_S", patience_s)
+    lease(GPUS[3:]).hold(1)
+    ours = lease(GPUS[:3], shares=2)
+    ours.hold(1, shared=True)
+    with start(SHARES_WAITER, folder, folder, 4) as waiter:
+        assert line_of(waiter) == "waits"
+        wait_until(ours.wanted)
+        if patience_s:
+            assert names(lease(shares=2, greedy=False).hold(2, shared=True)) == ["1", "2"]
+        else:
+            with pytest.raises(LeaseError) as caught:
+                lease(shares=2).hold(2, shared=True, limit_s=0.1)
+            assert f"process {waiter.pid} waits for 4 GPUs and came first" in str(caught.value)
+        waiter.kill()
 
 
 def test_who_needs_gpus_alone_gives_its_shares_back(lease: Callable[..., GpuLeases]) -> None:
