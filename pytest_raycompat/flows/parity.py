@@ -31,6 +31,22 @@ def assert_same_tokens(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Ma
         raise AssertionError("; ".join(differing))
 
 
+def assert_same_texts(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]) -> None:
+    """Compare the texts of completions, prompt by prompt; what a server gives has no tokens.
+
+    Raises:
+        AssertionError: they differ; names each that does.
+    """
+    pairs = enumerate(zip(on_ray, control, strict=True), 1)
+    differing = [
+        f"completion {number} of {len(control)}: its text is {ours['text']!r}, the control's is {theirs['text']!r}"
+        for number, (ours, theirs) in pairs
+        if ours["text"] != theirs["text"]
+    ]
+    if differing:
+        raise AssertionError("; ".join(differing))
+
+
 def same_tokens(ours: Sequence[int], theirs: Sequence[int]) -> int:
     """Count the tokens at the beginning that are the same."""
     pairs = enumerate(zip(ours, theirs, strict=False))

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.flows.parity import assert_same_texts
+
 FLOWS: list[tuple[str, dict[str, int], str]] = [("data_parallel", {}, "offline"), ("serve", {}, "served")]
 OF_TWO_RANKS = [(flow, {"tensor_parallel_size": 2}, f"{name}-2x2") for flow, _, name in FLOWS]
 
@@ -35,7 +37,7 @@ def test_each_engine_is_an_actor_with_a_worker_and_a_gpu(ran: Any) -> None:
 def test_same_texts_as_without_ray(ran: Any, run_flow: Any) -> None:
     """Whichever engine answers, the answer is that of one engine without Ray."""
     control = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
-    assert [one["text"] for one in ran().outputs["completions"]] == [one["text"] for one in control]
+    assert_same_texts(ran().outputs["completions"], control)
 
 
 def test_lets_go_of_everything(ran: Any) -> None:

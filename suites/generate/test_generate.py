@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_tokens, common_start, largest_difference
+from pytest_raycompat.flows.parity import (
+    LOGPROB_TOLERANCE,
+    assert_same_texts,
+    assert_same_tokens,
+    common_start,
+    largest_difference,
+)
 
 CONTROL_SIZE = 1
 """One control for every size: in float32 the tokens do not depend on it. A flow that fails gets its own."""
@@ -64,7 +70,7 @@ class TestGenerate:
         on_ray = generated().outputs["completions"]
         control = run_flow.control("generate", tensor_parallel_size=CONTROL_SIZE).outputs["completions"]
         assert_same_tokens(on_ray, control)
-        assert [one["text"] for one in on_ray] == [one["text"] for one in control]
+        assert_same_texts(on_ray, control)
 
     def test_same_logprobs_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """The log-probabilities of the candidates of each step are the control's, within the tolerance."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_tokens, largest_difference
+from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_texts, assert_same_tokens, largest_difference
 
 ENGINE_TRAFFIC_BYTES = 100_000
 """Less than an engine's start and first answers send between two ranks, more than idle nodes do."""
@@ -122,7 +122,7 @@ class TestServerAcrossNodes:
     def test_completions_are_those_of_the_offline_engine(self, served: Any, run_flow: Any) -> None:
         """A client sees no difference from one process."""
         offline = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
-        assert [one["text"] for one in served().outputs["completions"]] == [one["text"] for one in offline]
+        assert_same_texts(served().outputs["completions"], offline)
 
     @pytest.mark.vllm_version("<0.11")
     def test_the_v0_engine(self, run_flow: Any) -> None:
@@ -131,7 +131,7 @@ class TestServerAcrossNodes:
         workers = [actor for actor in result.evidence["actors"] if actor["class_name"] == "RayWorkerWrapper"]
         assert sorted(actor["node_id"] for actor in workers) == sorted(result.evidence["nodes"])
         offline = run_flow.control("generate", tensor_parallel_size=1).outputs["completions"]
-        assert [one["text"] for one in result.outputs["completions"]] == [one["text"] for one in offline]
+        assert_same_texts(result.outputs["completions"], offline)
 
 
 class TestPipelineParallelAcrossNodes:

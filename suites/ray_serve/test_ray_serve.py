@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-LOGPROB_TOLERANCE = 1e-3
-"""Absolute, in float32, as in suites/generate."""
+from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_texts
 
 
 @pytest.fixture
@@ -41,13 +40,14 @@ class TestRayServe:
 
     def test_completions_are_those_of_the_offline_engine(self, served: Any, run_flow: Any) -> None:
         """Texts and log-probabilities are the ones that the same model gives offline, without Ray."""
-        outputs = served().outputs
+        result = served()
+        outputs = result.outputs
         offline = run_flow.control("generate", tensor_parallel_size=1).outputs
         assert outputs["prompts"] == offline["prompts"]
+        assert_same_texts(outputs["completions"], offline["completions"])
         for online, expected in zip(outputs["completions"], offline["completions"], strict=True):
-            assert online["text"] == expected["text"]
             chosen = [step[str(token)] for token, step in zip(expected["token_ids"], expected["logprobs"], strict=True)]
-            assert online["logprobs"] == pytest.approx(chosen, abs=LOGPROB_TOLERANCE)
+            assert online["logprobs"] == pytest.approx(chosen, abs=LOGPROB_TOLERANCE[result.device])
 
     def test_streams_join_to_the_whole(self, served: Any) -> None:
         """The pieces of a stream are several, and joined they are the answer."""

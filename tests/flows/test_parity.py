@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_raycompat.flows.parity import assert_same_tokens, common_start, largest_difference
+from pytest_raycompat.flows.parity import assert_same_texts, assert_same_tokens, common_start, largest_difference
 
 
 def test_the_candidate_that_differs_most_counts() -> None:
@@ -41,3 +41,11 @@ def test_where_tokens_part_is_said_for_each_completion() -> None:
     )
     with pytest.raises(AssertionError, match=r"^2 completions, the control has 3$"):
         assert_same_tokens(ours[:2], theirs)
+
+
+def test_texts_that_differ_are_said() -> None:
+    ours, theirs = [{"text": "a"}, {"text": "b"}], [{"text": "a"}, {"text": "c"}]
+    assert_same_texts(ours, ours)
+    with pytest.raises(AssertionError) as raised:
+        assert_same_texts(ours, theirs)
+    assert str(raised.value) == "completion 2 of 2: its text is 'b', the control's is 'c'"

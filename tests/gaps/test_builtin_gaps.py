@@ -128,10 +128,15 @@ ON_GPUS = [
         for executor, behind in (("ray-v1", TWO_STREAMS), ("ray-v2", ()))
         for tp, pp in ((1, 1), (2, 1), (1, 2))
     ),
-    *(
-        run("serve", executor=executor, tensor_parallel_size=2, entry_point="api-server", node_gpus=(2,))
-        for executor in ("ray-v1", "ray-v2")
+    run(
+        "serve",
+        behind=TWO_STREAMS,
+        executor="ray-v1",
+        tensor_parallel_size=2,
+        entry_point="api-server",
+        node_gpus=(2,),
     ),
+    run("serve", executor="ray-v2", tensor_parallel_size=2, entry_point="api-server", node_gpus=(2,)),
     run("rlhf", executor="ray-v2", way="rpc", tensor_parallel_size=1, trainer_gpus=1, node_gpus=(2,)),
     run("rlhf", executor="ray-v2", way="colocate", engines=2, node_gpus=(2,)),
     *(

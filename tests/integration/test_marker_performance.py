@@ -29,7 +29,7 @@ def test_the_suite_runs_only_where_it_is_asked_for(run_pytest: Callable[..., pyt
 
 def test_every_test_of_the_suite_is_marked(run_pytest: Callable[..., pytest.RunResult]) -> None:
     result = run_pytest("--collect-only", "-q", "-m", "performance", f"--rootdir={SUITE.parents[1]}", SUITE)
-    assert len([line for line in result.outlines if "::test_measure[" in line]) == 6
+    assert len([line for line in result.outlines if "::test_measure[" in line]) == 9
     run_pytest("--collect-only", "-m", "not performance", f"--rootdir={SUITE.parents[1]}", SUITE).stdout.fnmatch_lines(
-        ["*no tests collected (6 deselected)*"]
+        ["*no tests collected (9 deselected)*"]
     )
