@@ -170,10 +170,7 @@ class GpuLeases:
         with self._files.deciding():
             rivals = [one for one in self._files.line() if one != ticket and not one.gpus.isdisjoint(self._names)]
             ahead = [one for one in rivals if ticket is None or one.name < ticket.name]
-            kept: frozenset[str] = frozenset()
-            if shares > 1:  # who waits for whole GPUs keeps no more than it needs; the others go on with the rest
-                kept = kept.union(*(one.kept for one in ahead if one.alone))
-            first = [one for one in ahead if shares == 1 or (not one.alone and one.waited_s > PATIENCE_S)]
+            comes_first, kept = yielding(ahead) if shares > 1 else (bool(ahead), frozenset())
             locked, holders = self._files.lock_free(
                 (gpu.uuid for gpu in self.gpus if gpu.uuid not in self._locks and gpu.uuid not in kept), shares
             )
@@ -183,7 +180,7 @@ class GpuLeases:
                 fit.sort(key=lambda uuid: (locked[uuid].share or 0, -round(uses[uuid].free_gb)))
                 company = any(self._files.has_company(uuid, lock) for uuid, lock in locked.items())
                 needed = count - len(self._locks)
-                if first or len(fit) < needed:
+                if comes_first or len(fit) < needed:
                     unfit = [uses.get(uuid) for uuid in locked if uuid not in fit]
                     return Lack(self._lacking(ahead, holders, unfit), others=bool(ahead or holders or company))
                 alone = self._greedy and not rivals and not holders and not company
@@ -202,6 +199,25 @@ class GpuLeases:
         said += [str(use) for use in unfit if use is not None]
         said += ["the driver lists a GPU no more"] if None in unfit else []
         return "; ".join(said)
+
+
+def yielding(ahead: Iterable[Ticket]) -> tuple[bool, frozenset[str]]:
+    """Tell how those who came before one that shares keep it from its turn.
+
+    Who waits for whole GPUs keeps no more than it needs, and the others go on with the rest. Who shares too lets those
+    pass who can, for a while.
+
+    Returns:
+        Whether one of them comes first whatever is free, and the UUIDs of the GPUs that are kept for others.
+    """
+    kept: set[str] = set()
+    comes_first = False
+    for ticket in ahead:
+        if ticket.alone:
+            kept |= ticket.kept
+        else:
+            comes_first |= ticket.waited_s > PATIENCE_S
+    return comes_first, frozenset(kept)
 
 
 def is_greedy(environ: Mapping[str, str]) -> bool:

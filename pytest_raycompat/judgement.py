@@ -151,15 +151,13 @@ def judge_finding(
     excuse: bool = True,
 ) -> Judgement:
     """Judge a test that found wrong what its flows gave, all of which had ended well."""
-    chain = tuple(msgspec.convert(describe_chain(error), list[ExceptionRecord]))
-    failure = Failure(outcome="error", phase=CALL, chain=chain)
+    failure = failure_of_test(error)
     recorded = [gap for flow in flows for gap in applicable(gaps, flow, environment, marked, capability)]
     found = [gap for gap in recorded if gap.phase == CALL and not mismatches(gap, failure)]
     if found and excuse:
         return judge_recorded(found, failure, describe_pair(environment))
-    said = f"{chain[-1].type}: {(chain[-1].message.strip() or 'no message').splitlines()[0]}"
     named = f"\n{this_is(found[0])}" if found else ""
-    return Judgement("failed", said + named, found[0].id if found else None)
+    return Judgement("failed", one_line(error) + named, found[0].id if found else None)
 
 
 def judge_marked(
@@ -180,16 +178,26 @@ def judge_marked(
     )
     if error is None:
         return pass_unless_unknown(recorded, unknown, environment) if excuse else unexcused(recorded, None)
-    chain = tuple(msgspec.convert(describe_chain(error), list[ExceptionRecord]))
+    failure = failure_of_test(error)
     # a test has no phases of its own, so none is compared
-    failure = Failure(outcome="error", phase=CALL, chain=chain)
     recorded = [msgspec.structs.replace(gap, phase=None) for gap in recorded]
     if recorded and not excuse:
         return unexcused(recorded, failure)
     if is_expected(recorded, failure):
         return judge_recorded(recorded, failure, describe_pair(environment))
-    lines = [f"{chain[-1].type}: {chain[-1].message}", *map(ruled_out, recorded), *unknown]
+    lines = [f"{failure.chain[-1].type}: {failure.chain[-1].message}", *map(ruled_out, recorded), *unknown]
     return Judgement("failed", "\n".join(lines))
+
+
+def failure_of_test(error: BaseException) -> Failure:
+    """Describe what a test raised itself as the failure of a flow is described."""
+    chain = tuple(msgspec.convert(describe_chain(error), list[ExceptionRecord]))
+    return Failure(outcome="error", phase=CALL, chain=chain)
+
+
+def one_line(error: BaseException) -> str:
+    """Name an error and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
 
 
 def marked_applicable(

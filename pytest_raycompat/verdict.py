@@ -10,7 +10,7 @@ import pytest
 from pytest_raycompat import options
 from pytest_raycompat.cluster.protocol import ClusterError, ObserverError
 from pytest_raycompat.fixtures import FlowFailed
-from pytest_raycompat.judgement import Judgement, describe_failure
+from pytest_raycompat.judgement import Judgement, describe_failure, one_line
 from pytest_raycompat.lease import LeaseError
 from pytest_raycompat.records import RED
 from pytest_raycompat.report.collector import record_of, to_travel
@@ -158,8 +158,3 @@ def skip_reason(report: pytest.TestReport) -> str:
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return str(report.longrepr)
-
-
-def one_line(error: BaseException | None) -> str:
-    """Name an error and the first line of its message."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"

@@ -95,22 +95,21 @@ class Observer:
         Raises:
             ObserverError: Ray refused, or did not answer within ``limit_s`` seconds.
         """
-        began = time.monotonic()
+        deadline = time.monotonic() + limit_s
         try:
-            self._connect(address, limit_s, watch)
+            self._connect(address, deadline, watch)
         except ObserverEnded:
             # Ray ends a driver that comes before its raylet listens ("Unable to register worker", 2.35.0, seen)
             watch()
             self.close()
             self._child = self._start()
-            self._connect(address, max(0.1, limit_s - (time.monotonic() - began)), watch)
+            self._connect(address, deadline, watch)
 
-    def _connect(self, address: str, limit_s: float, watch: Callable[[], None]) -> None:
-        began = time.monotonic()
+    def _connect(self, address: str, deadline: float, watch: Callable[[], None]) -> None:
         if not self._imported:
-            self._read(limit_s, watch)
+            self._read(deadline - time.monotonic(), watch)
             self._imported = True
-        self._ask({"ask": "connect", "address": address}, max(0.1, limit_s - (time.monotonic() - began)), watch)
+        self._ask({"ask": "connect", "address": address}, max(0.1, deadline - time.monotonic()), watch)
 
     def nodes(self, limit_s: float = 30.0) -> list[ObservedNode]:
         """List the nodes, dead ones too.

@@ -45,7 +45,7 @@ class Baseline:
     @property
     def seconds(self) -> Mapping[str, float]:
         """How long each test took, by its id."""
-        return {record.id: record.seconds for record in self.report.results}
+        return {name: record.seconds for name, record in self._records.items()}
 
     @classmethod
     def read(cls, path: Path, environment: Environment, device: str, gaps_mode: GapsMode = "run") -> Baseline:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 LOGPROB_TOLERANCE: Mapping[str, float] = {"cpu": 1e-3, "cuda": 2e-2}
@@ -10,39 +10,64 @@ LOGPROB_TOLERANCE: Mapping[str, float] = {"cpu": 1e-3, "cuda": 2e-2}
 2 H200 with vLLM 0.20.2 the tokens were equal, and log-probabilities differed by more than 1e-3."""
 
 
-def assert_same_tokens(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]) -> None:
+Completions = Sequence[Mapping[str, Any]]
+"""As flows report them, each with ``text``; those of an engine without a server with ``token_ids`` and ``logprobs``."""
+
+
+def assert_same_answers(result: Any, control: Any) -> None:
+    """Compare what a flow generated with its control: tokens, and log-probabilities within the tolerance.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    on_ray, without = result.outputs["completions"], control.outputs["completions"]
+    assert_same_tokens(on_ray, without)
+    assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE[result.device]
+
+
+def assert_same_tokens(on_ray: Completions, control: Completions) -> None:
     """Compare the tokens of completions, prompt by prompt.
 
     Raises:
         AssertionError: they differ; says for each prompt from which token on.
     """
-    count = len(control)
-    if len(on_ray) != count:
-        raise AssertionError(f"{len(on_ray)} completions, the control has {count}")
-    differing = []
-    for number, (ours, theirs) in enumerate(zip(on_ray, control, strict=True), 1):
+
+    def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
         tokens, expected = ours["token_ids"], theirs["token_ids"]
-        if tokens != expected:
-            same = same_tokens(tokens, expected)
-            found, wanted = ((one[same : same + 1] or ["none"])[0] for one in (tokens, expected))
-            where = f"token {same + 1} of {len(tokens)} is {found}, the control's is {wanted}"
-            differing.append(f"completion {number} of {count}: {where}")
-    if differing:
-        raise AssertionError("; ".join(differing))
+        if tokens == expected:
+            return None
+        same = same_tokens(tokens, expected)
+        found, wanted = ((one[same : same + 1] or ["none"])[0] for one in (tokens, expected))
+        return f"token {same + 1} of {len(tokens)} is {found}, the control's is {wanted}"
+
+    _assert_alike(on_ray, control, difference)
 
 
-def assert_same_texts(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]) -> None:
+def assert_same_texts(on_ray: Completions, control: Completions) -> None:
     """Compare the texts of completions, prompt by prompt; what a server gives has no tokens.
 
     Raises:
         AssertionError: they differ; names each that does.
     """
-    pairs = enumerate(zip(on_ray, control, strict=True), 1)
-    differing = [
-        f"completion {number} of {len(control)}: its text is {ours['text']!r}, the control's is {theirs['text']!r}"
-        for number, (ours, theirs) in pairs
-        if ours["text"] != theirs["text"]
-    ]
+
+    def difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+        if ours["text"] == theirs["text"]:
+            return None
+        return f"its text is {ours['text']!r}, the control's is {theirs['text']!r}"
+
+    _assert_alike(on_ray, control, difference)
+
+
+def _assert_alike(
+    on_ray: Completions,
+    control: Completions,
+    difference: Callable[[Mapping[str, Any], Mapping[str, Any]], str | None],
+) -> None:
+    count = len(control)
+    if len(on_ray) != count:
+        raise AssertionError(f"{len(on_ray)} completions, the control has {count}")
+    told = map(difference, on_ray, control)
+    differing = [f"completion {number} of {count}: {said}" for number, said in enumerate(told, 1) if said is not None]
     if differing:
         raise AssertionError("; ".join(differing))
 
@@ -61,7 +86,7 @@ def common_start(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[di
     return short, other
 
 
-def largest_difference(on_ray: Sequence[Mapping[str, Any]], control: Sequence[Mapping[str, Any]]) -> float:
+def largest_difference(on_ray: Completions, control: Completions) -> float:
     """Return by how much the log-probability of a candidate that both name differs at most; the chosen ones are.
 
     Args:

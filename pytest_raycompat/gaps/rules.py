@@ -19,7 +19,7 @@ EXECUTOR_NEEDS: Mapping[str, str] = {"ray-v2": ">=0.20", "ray-v1": "<0.33", "ray
 """The vLLM that has an executor: vllm/v1/executor/ray_executor_v2.py came in 0.20.0, ray_executor.py went in 0.33.0.
 The V0 engine went in 0.11.0."""
 EVERY_FLOW_HAS = ("launch", "proof", CALL)
-"""Phases that the runner adds to those of a flow."""
+"""Phases beside those of a flow: the runner adds two, and a test may find wrong what the flow gave."""
 
 _KEBAB_CASE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # Ray names the classes that it derives at run time RayTaskError(ValueError)

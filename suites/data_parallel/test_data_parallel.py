@@ -8,14 +8,14 @@ import pytest
 
 from pytest_raycompat.flows.parity import assert_same_texts
 
-FLOWS: list[tuple[str, dict[str, int], str]] = [("data_parallel", {}, "offline"), ("serve", {}, "served")]
-OF_TWO_RANKS = [(flow, {"tensor_parallel_size": 2}, f"{name}-2x2") for flow, _, name in FLOWS]
+FLOWS = {"offline": "data_parallel", "served": "serve"}
+TWO_RANKS = {"tensor_parallel_size": 2}
 
 
 @pytest.fixture(
     params=[
-        *(pytest.param((flow, sizes), id=name) for flow, sizes, name in FLOWS),
-        *(pytest.param((flow, sizes), id=name, marks=pytest.mark.gpus(4)) for flow, sizes, name in OF_TWO_RANKS),
+        *(pytest.param((flow, {}), id=name) for name, flow in FLOWS.items()),
+        *(pytest.param((flow, TWO_RANKS), id=f"{name}-2x2", marks=pytest.mark.gpus(4)) for name, flow in FLOWS.items()),
     ]
 )
 def ran(request: pytest.FixtureRequest, run_flow: Any) -> Any:

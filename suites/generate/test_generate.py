@@ -8,6 +8,7 @@ import pytest
 
 from pytest_raycompat.flows.parity import (
     LOGPROB_TOLERANCE,
+    assert_same_answers,
     assert_same_texts,
     assert_same_tokens,
     common_start,
@@ -112,11 +113,7 @@ class TestPipelineParallel:
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """The answers do not depend on how the model is cut."""
-        result = generated()
-        on_ray = result.outputs["completions"]
-        control = run_flow.control("generate", tensor_parallel_size=CONTROL_SIZE).outputs["completions"]
-        assert_same_tokens(on_ray, control)
-        assert largest_difference(on_ray, control) < LOGPROB_TOLERANCE[result.device]
+        assert_same_answers(generated(), run_flow.control("generate", tensor_parallel_size=CONTROL_SIZE))
 
 
 @on_real_gpus
@@ -131,11 +128,9 @@ class TestGraphs:
 
     def test_same_tokens_as_without_ray(self, compiled: Any, run_flow: Any, tensor_parallel_size: int) -> None:
         """The tokens are those of an engine without Ray that is compiled in the same way."""
-        on_ray = compiled().outputs["completions"]
+        result = compiled()
         control = run_flow.control("generate", graphs=True, tensor_parallel_size=tensor_parallel_size)
-        without = control.outputs["completions"]
-        assert_same_tokens(on_ray, without)
-        assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE["cuda"]
+        assert_same_answers(result, control)
 
     def test_same_logprobs_as_eagerly(self, compiled: Any, run_flow: Any) -> None:
         """As long as the tokens agree, so do the log-probabilities with those of an eager engine."""

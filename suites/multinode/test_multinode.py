@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_texts, assert_same_tokens, largest_difference
+from pytest_raycompat.flows.parity import assert_same_answers, assert_same_texts
 
 ENGINE_TRAFFIC_BYTES = 100_000
 """Less than an engine's start and first answers send between two ranks, more than idle nodes do."""
@@ -31,13 +31,6 @@ def assert_on_two_nodes(evidence: dict[str, Any], each: int = 1) -> None:
     assert len(set(nodes_of(evidence))) == 2
 
 
-def assert_same_as_control(result: Any, control: Any) -> None:
-    """Compare tokens and log-probabilities with those of the work without Ray."""
-    on_ray, without = result.outputs["completions"], control.outputs["completions"]
-    assert_same_tokens(on_ray, without)
-    assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE[result.device]
-
-
 class TestAcrossLinks:
     """tensor_parallel_size=2 on two nodes of one GPU each, in network namespaces with a link between them."""
 
@@ -52,7 +45,7 @@ class TestAcrossLinks:
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """What crosses between the nodes is what would have stayed in one process."""
-        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+        assert_same_answers(generated(), run_flow.control("generate", tensor_parallel_size=1))
 
     def test_traffic_crosses_the_links(self, generated: Any) -> None:
         """The engine's traffic goes over both links."""
@@ -82,7 +75,7 @@ class TestLateNode:
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """The wait changed nothing."""
-        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+        assert_same_answers(generated(), run_flow.control("generate", tensor_parallel_size=1))
 
 
 class TestTensorParallelAcrossNodes:
@@ -102,7 +95,7 @@ class TestTensorParallelAcrossNodes:
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """What crosses between the nodes is what would have stayed in one process."""
-        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+        assert_same_answers(generated(), run_flow.control("generate", tensor_parallel_size=1))
 
 
 class TestServerAcrossNodes:
@@ -160,7 +153,7 @@ class TestPipelineParallelAcrossNodes:
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """The answers do not depend on how the model is cut."""
-        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+        assert_same_answers(generated(), run_flow.control("generate", tensor_parallel_size=1))
 
 
 @on_every_executor
@@ -180,4 +173,4 @@ class TestHeadWithoutGpus:
 
     def test_same_tokens_as_without_ray(self, generated: Any, run_flow: Any) -> None:
         """The answers do not depend on where the driver is."""
-        assert_same_as_control(generated(), run_flow.control("generate", tensor_parallel_size=1))
+        assert_same_answers(generated(), run_flow.control("generate", tensor_parallel_size=1))
