@@ -1,9 +1,9 @@
-"""What two flows of one GPU each cost at the same time, against one after the other, on a host with two GPUs.
+"""What two flows cost at the same time, against one after the other, on a host with GPUs for both.
 
-    python benchmarks/side_by_side.py [RUNS]
+    python benchmarks/side_by_side.py [RUNS] [TENSOR_PARALLEL_SIZE]
 
-Each flow runs as a user runs it, ``raycompat run generate``, with a cluster of its own on the GPU that it leases; the
-pair is one ratio, at most 0.65.
+Each flow runs as a user runs it, ``raycompat run generate``, with a cluster of its own on the GPUs that it leases, one
+by default; the pair is one ratio, at most 0.65.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import time
 
 from pytest_raycompat.gpus import installed_gpus
 
-COMMAND = [sys.executable, "-m", "pytest_raycompat.cli", "run", "generate", "--ray-cluster=local:1x1"]
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+SIZE = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+COMMAND = [sys.executable, "-m", "pytest_raycompat.cli", "run", "generate", f"--ray-cluster=local:1x{SIZE}"]
+COMMAND += ["--", f"--tensor-parallel-size={SIZE}"]
 LIMIT = 0.65
 
 
@@ -54,14 +57,14 @@ def at_once() -> float:
 
 def main() -> int:
     """Run the benchmark, and return 1 where the limit is passed."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    if len(installed_gpus()) < 2:
-        raise SystemExit("two GPUs are needed")
+    if len(installed_gpus()) < 2 * SIZE:
+        raise SystemExit(f"{2 * SIZE} GPUs are needed")
     end(begin())  # not counted: the page cache is filled
-    pairs = [(at_once(), one_after_the_other()) for _ in range(runs)]
+    pairs = [(at_once(), one_after_the_other()) for _ in range(RUNS)]
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
-    print(f"at once {ours:.1f} s, in turn {theirs:.1f} s, median ratio {ratio:.3f} over {runs} pairs, at most {LIMIT}")
+    what = f"TP={SIZE}: at once {ours:.1f} s, in turn {theirs:.1f} s"
+    print(f"{what}, median ratio {ratio:.3f} over {RUNS} pairs, at most {LIMIT}")
     return 1 if ratio > LIMIT else 0
 
 
