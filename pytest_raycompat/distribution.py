@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from pytest_raycompat.state import SESSION
 FOLDER = "raycompat_folder"
 """Key of ``workerinput``: where workers write what they collected. All collect the same, so the last one wins."""
 EXPECTED = "expected.json"
+ALONE = "alone.json"
+"""Tests whose flows have their GPUs to themselves."""
 WRONG = "wrong.json"
 PROGRESS = "raycompat-progress"
 
@@ -37,19 +40,20 @@ def shared_folder(config: pytest.Config) -> Path:
     return Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
 
 
-def longest(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) -> str:
-    """Name the piece of work whose tests took longest; of those alike, the first.
+def first_of(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float], alone: Collection[str] = ()) -> str:
+    """Name the piece of work to begin with: what needs GPUs alone, then what took longest; of those alike, the first.
 
     Args:
         pieces: the tests of each, at least one piece.
         seconds: how long a test took. A piece of which no test is known may take long.
+        alone: tests whose flows have their GPUs to themselves. Later they would have to wait for all that has begun.
     """
 
-    def took(name: str) -> float:
+    def rank(name: str) -> tuple[bool, float]:
         known = [seconds[test] for test in pieces[name] if test in seconds]
-        return sum(known) if known else float("inf")
+        return any(test in alone for test in pieces[name]), sum(known) if known else float("inf")
 
-    return max(pieces, key=took)
+    return max(pieces, key=rank)
 
 
 class Controller:
@@ -93,6 +97,7 @@ class Controller:
         from xdist.scheduler.loadscope import LoadScopeScheduling
 
         seconds = session.baseline.seconds if session.baseline is not None else {}
+        alone = cache(lambda: frozenset(self.told(ALONE)))  # workers tell while they collect
 
         class FlowScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist may not be installed
             """Takes a class, or a module, with the same parameters for one piece of work."""
@@ -101,8 +106,8 @@ class Controller:
                 return sharing(nodeid)
 
             def _assign_work_unit(self, node: Any) -> None:
-                """Begin with what took longest in the baseline, so that nothing long is left for the end."""
-                self.workqueue.move_to_end(longest(self.workqueue, seconds), last=False)
+                """Begin with what needs GPUs alone, then with what took longest in the baseline: no such comes last."""
+                self.workqueue.move_to_end(first_of(self.workqueue, seconds, alone()), last=False)
                 super()._assign_work_unit(node)
 
             def _reschedule(self, node: Any) -> None:

@@ -12,7 +12,7 @@ from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, REQUIREMENTS, is_re
 
 if TYPE_CHECKING:
     from pytest_raycompat.cluster.spec import Shape
-    from pytest_raycompat.flows.runs import Setting
+    from pytest_raycompat.flows.described import Setting
     from pytest_raycompat.judgement import Judgement
 
 NO_CLUSTER = "no Ray cluster: run pytest with --ray-cluster=auto"
@@ -82,6 +82,13 @@ class RunFlow(Protocol):
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
         """Run the same work without Ray and return its result."""
 
+    def with_control(self, flow: str, /, **parameters: Any) -> RunFlow:
+        """Name the control that a flow is going to be compared with, and return ``run_flow`` itself.
+
+        Workers of pytest-xdist share controls. Where none has begun this one, it runs now, so that nobody waits for it
+        once all flows are done; in one process it runs when it is asked for. Arguments are those of :meth:`control`.
+        """
+
     def workaround(self, gap: str, flow: str, /, *, nodes: Sequence[int] | None = None, **parameters: Any) -> Any:
         """Run a flow that has a known gap with the gap's workaround, and return its result.
 
@@ -106,14 +113,14 @@ class _RunFlow:
     """Runs flows for one test, and notes them for its verdict."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
-        from pytest_raycompat.markers import memory_asked_for
+        from pytest_raycompat.markers import asked_of_gpus
 
         self._session = session_of(request.config)
         self._stash = request.node.stash
         self._flows = request.node.stash.setdefault(FLOWS, [])
         self._retry = is_rerun(request.node)
         self.device = self._session.device
-        self._memory_gb = memory_asked_for(request.node.stash.get(REQUIREMENTS, []))
+        self._asked = asked_of_gpus(request.node.stash.get(REQUIREMENTS, []))
 
     @property
     def gpus(self) -> int:
@@ -132,11 +139,11 @@ class _RunFlow:
         **parameters: Any,
     ) -> Any:
         from pytest_raycompat.cluster.spec import shape_of
-        from pytest_raycompat.flows.runs import Setting
+        from pytest_raycompat.flows.described import Setting
 
         shape = shape_of(nodes, late_nodes, namespaces=namespaces) if nodes is not None else None
         self._leave_out(flow, parameters, shape)
-        setting = Setting(shape=shape, variables=variables or {}, deadline_s=deadline_s, memory_gb=self._memory_gb)
+        setting = Setting(shape=shape, variables=variables or {}, deadline_s=deadline_s, asked=self._asked)
         return self._run(flow, parameters, setting)
 
     def repeat(
@@ -150,11 +157,11 @@ class _RunFlow:
         **parameters: Any,
     ) -> list[Any]:
         from pytest_raycompat.cluster.spec import shape_of
-        from pytest_raycompat.flows.runs import Setting
+        from pytest_raycompat.flows.described import Setting
 
         shape = shape_of(nodes) if nodes is not None else None
         self._leave_out(flow, parameters, shape)
-        setting = Setting(shape=shape, deadline_s=deadline_s, memory_gb=self._memory_gb)
+        setting = Setting(shape=shape, deadline_s=deadline_s, asked=self._asked)
         run = self._session.flows.run
         again = [lambda: run(flow, parameters, setting, fresh=True)] * times
         return [self._finish(one, is_control=False) for one in again]
@@ -165,11 +172,17 @@ class _RunFlow:
             leave_out(self._stash, self._session.judge.choose_flow(plan, self._stash.get(GAP_IDS, ())))
 
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
-        from pytest_raycompat.flows.runs import Setting
+        from pytest_raycompat.flows.described import Setting
 
-        setting = Setting(deadline_s=deadline_s, memory_gb=self._memory_gb)
+        setting = Setting(deadline_s=deadline_s, asked=self._asked)
         run = self._session.flows.run_control
         return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=True)
+
+    def with_control(self, flow: str, /, **parameters: Any) -> RunFlow:
+        from pytest_raycompat.flows.described import Setting
+
+        self._session.flows.prepare_control(flow, parameters, Setting(asked=self._asked))
+        return self
 
     def workaround(self, gap: str, flow: str, /, *, nodes: Sequence[int] | None = None, **parameters: Any) -> Any:
         from pytest_raycompat.cluster.spec import shape_of

@@ -23,6 +23,10 @@ MEMORY_LIMIT_S = 120.0
 PATIENCE_S = 300.0
 """How long who needs shares of many GPUs lets those pass who need fewer, in seconds."""
 
+HEAD_START_S = 1.5
+"""How long a worker of pytest-xdist waits before it takes its first share of GPUs, in seconds. Who needs whole GPUs
+takes them meanwhile: a moment later it would have to wait for all that has begun, which is a minute."""
+
 Enough = Callable[[Use], bool]
 """Whether what a GPU has free is enough."""
 
@@ -56,6 +60,7 @@ class GpuLeases:
         self._waiting = waiting
         self._greedy = greedy
         self._locks: dict[str, Lock] = {}
+        self._head_start_s = 0.0 if greedy else HEAD_START_S
 
     @property
     def held(self) -> tuple[Gpu, ...]:
@@ -119,6 +124,9 @@ class GpuLeases:
                 self._give_back(f"{plural(count, 'GPU')} needed alone, {sharing} shared here", give_up)
         if len(self._locks) >= count:
             return self.held
+        if shared and self.shares > 1:
+            time.sleep(self._head_start_s)
+        self._head_start_s = 0.0
         take = partial(self._take, count, most, self.shares if shared else 1, enough)
         lack = take()
         if lack is not None and self._locks:

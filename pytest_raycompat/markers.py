@@ -61,6 +61,7 @@ class Gpus:
 
     count: int
     min_memory_gb: float | None
+    alone: bool = False
 
     def unmet(self, facts: Facts) -> str | None:
         """Compare with the GPUs of the cluster, or of the machine where there is no cluster."""
@@ -74,6 +75,17 @@ class Gpus:
             return None
         busy = [str(use) for use in facts.gpu_use if use.free_gb < self.min_memory_gb <= use.gpu.memory_gb]
         return "; ".join([f"{need}, found {enough}", *busy])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a test asks of each GPU of its flows: ``memory_gb`` free, in GiB, and nobody else on it."""
+
+    memory_gb: float = 0.0
+    alone: bool = False
+
+
+NOTHING_ASKED = Asked()
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,9 @@ def _gpus(mark: str, values: Mapping[str, Any]) -> Requirement:
     memory = values["min_memory_gb"]
     if memory is not None and (isinstance(memory, bool) or not isinstance(memory, int | float) or memory <= 0):
         raise MarkError(f"@pytest.mark.{mark}(min_memory_gb={memory!r}): write GiB as a number above 0, such as 40")
-    return Gpus(_count(mark, values["n"]), memory)
+    if not isinstance(values["alone"], bool):
+        raise MarkError(f"@pytest.mark.{mark}(alone={values['alone']!r}): write True or False")
+    return Gpus(_count(mark, values["n"]), memory, values["alone"])
 
 
 def _nodes(mark: str, values: Mapping[str, Any]) -> Requirement:
@@ -128,7 +142,7 @@ def _nodes(mark: str, values: Mapping[str, Any]) -> Requirement:
 _MARKS: Mapping[str, tuple[Mapping[str, Any], Callable[[str, Mapping[str, Any]], Requirement]]] = {
     "ray_version": ({"spec": ...}, _version("ray", "Ray")),
     "vllm_version": ({"spec": ...}, _version("vllm", "vLLM")),
-    "gpus": ({"n": ..., "min_memory_gb": None}, _gpus),
+    "gpus": ({"n": ..., "min_memory_gb": None, "alone": False}, _gpus),
     "nodes": ({"n": ...}, _nodes),
 }
 
@@ -141,7 +155,9 @@ def bind(mark: pytest.Mark, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = list(parameters)
     written = f"@pytest.mark.{mark.name}"
-    signature = f"{mark.name}({', '.join(name if parameters[name] is ... else f'{name}=None' for name in names)})"
+    signature = (
+        f"{mark.name}({', '.join(name if parameters[name] is ... else f'{name}={parameters[name]}' for name in names)})"
+    )
     if len(mark.args) > len(names):
         raise MarkError(f"{written}: {len(mark.args)} arguments given, write {signature}")
     values = dict(zip(names, mark.args, strict=False))
@@ -182,9 +198,10 @@ def gap_id_from(mark: pytest.Mark) -> str:
     return value
 
 
-def memory_asked_for(requirements: Sequence[Requirement]) -> float:
-    """Return how much memory of each GPU a test wants free, in GiB; 0 where it does not say."""
-    return max((need.min_memory_gb or 0.0 for need in requirements if isinstance(need, Gpus)), default=0.0)
+def asked_of_gpus(requirements: Sequence[Requirement]) -> Asked:
+    """Return what a test asks of each GPU; nothing where it does not say."""
+    needs = [need for need in requirements if isinstance(need, Gpus)]
+    return Asked(max((need.min_memory_gb or 0.0 for need in needs), default=0.0), any(need.alone for need in needs))
 
 
 def unmet_needs(requirements: list[Requirement], facts: Facts) -> str | None:

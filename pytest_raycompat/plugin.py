@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 MARKERS = (
     "ray_version(spec): run only where the Ray under test satisfies the PEP 440 specifier, such as '>=2.44.1'",
     "vllm_version(spec): run only where the vLLM under test satisfies the PEP 440 specifier",
-    "gpus(n, min_memory_gb=None): run only where there are n GPUs, each with that many GiB of memory free",
+    "gpus(n, min_memory_gb=None, alone=False): run only where there are n GPUs, each with that many GiB of memory "
+    "free; alone=True keeps other flows off them where flows share GPUs",
     "nodes(n): run only where the Ray cluster has n nodes",
     "known_gap(id): a failure that matches this recorded gap is expected; any other, and a pass, is not",
 )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_raycompat.distribution import longest
+from pytest_raycompat.distribution import first_of
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,12 @@ from pytest_raycompat.distribution import longest
     ],
 )
 def test_what_took_longest_is_first(seconds: dict[str, float], first: str) -> None:
-    assert longest({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"]}, seconds) == first
+    assert first_of({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"]}, seconds) == first
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first"),
+    [({}, "b"), ({"a1": 90.0, "b1": 1.0, "c1": 2.0}, "c"), ({"a1": 90.0, "c1": 2.0}, "b")],
+)
+def test_what_needs_gpus_alone_is_before_all_others(seconds: dict[str, float], first: str) -> None:
+    assert first_of({"a": ["a1"], "b": ["b1", "b2"], "c": ["c1"]}, seconds, {"b2", "c1"}) == first

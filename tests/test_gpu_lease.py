@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_raycompat import gpu_lease
-from pytest_raycompat.gpu_lease import GpuLeases, is_greedy
+from pytest_raycompat.gpu_lease import HEAD_START_S, GpuLeases, is_greedy
 from pytest_raycompat.gpus import Gpu, Holder, Use
 from pytest_raycompat.lease import LeaseError
 from pytest_raycompat.lease_files import lease_folder
@@ -427,6 +427,36 @@ def test_one_share_is_a_whole_gpu(lease: Callable[..., GpuLeases]) -> None:
 def test_flows_that_share_are_spread_over_the_gpus(lease: Callable[..., GpuLeases]) -> None:
     found = [names(lease(GPUS[:2], shares=2, greedy=False).hold(1, shared=True)) for _ in range(4)]
     assert found == [["0"], ["1"], ["0"], ["1"]]
+
+
+def test_a_worker_lets_those_begin_who_need_whole_gpus(
+    lease: Callable[..., GpuLeases], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others, ours = lease(greedy=False, shares=2), lease(greedy=False, shares=2)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if seconds:
+            others.hold(2)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    assert names(ours.hold(1, shared=True)) == ["2"]
+    ours.release()
+    assert names(ours.hold(1, shared=True)) == ["2"]
+    assert slept == [HEAD_START_S, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "shared"), [({"greedy": False}, True), ({"greedy": False, "shares": 2}, False), ({"shares": 2}, True)]
+)
+def test_nobody_else_waits_to_begin(
+    lease: Callable[..., GpuLeases], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], shared: bool
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    lease(**options).hold(1, shared=shared)
+    assert sum(slept) == 0
 
 
 def test_a_share_beside_a_whole_gpu_leaves_that_as_it_is(lease: Callable[..., GpuLeases]) -> None:

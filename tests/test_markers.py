@@ -7,12 +7,14 @@ import pytest
 
 from pytest_raycompat.gpus import Gpu, Holder, Use
 from pytest_raycompat.markers import (
+    Asked,
     Facts,
     Gpus,
     MarkError,
     Nodes,
     Requirement,
     Version,
+    asked_of_gpus,
     gap_id_from,
     plural,
     requirement_from,
@@ -46,6 +48,7 @@ def mark(name: str, *args: Any, **kwargs: Any) -> pytest.Mark:
         (mark("gpus", 2), Gpus(2, None)),
         (mark("gpus", n=2, min_memory_gb=40), Gpus(2, 40)),
         (mark("gpus", 1, 79.5), Gpus(1, 79.5)),
+        (mark("gpus", 2, alone=True), Gpus(2, None, alone=True)),
         (mark("nodes", 2), Nodes(2)),
     ],
     ids=str,
@@ -67,15 +70,15 @@ WRONG = {
     "no argument": (mark("nodes"), "@pytest.mark.nodes: argument 'n' is missing, write nodes(n)"),
     "no argument but an optional one": (
         mark("gpus", min_memory_gb=40),
-        "@pytest.mark.gpus: argument 'n' is missing, write gpus(n, min_memory_gb=None)",
+        "@pytest.mark.gpus: argument 'n' is missing, write gpus(n, min_memory_gb=None, alone=False)",
     ),
     "too many": (
-        mark("gpus", 1, 2, 3),
-        "@pytest.mark.gpus: 3 arguments given, write gpus(n, min_memory_gb=None)",
+        mark("gpus", 1, 2, True, 4),
+        "@pytest.mark.gpus: 4 arguments given, write gpus(n, min_memory_gb=None, alone=False)",
     ),
     "unknown": (
         mark("gpus", 1, memory=40),
-        "@pytest.mark.gpus: unknown argument 'memory', write gpus(n, min_memory_gb=None)",
+        "@pytest.mark.gpus: unknown argument 'memory', write gpus(n, min_memory_gb=None, alone=False)",
     ),
     "twice": (mark("nodes", 1, n=2), "@pytest.mark.nodes: argument 'n' given twice, write nodes(n)"),
     "no specifier": (
@@ -107,8 +110,18 @@ WRONG = {
         mark("gpus", 1, min_memory_gb=True),
         "@pytest.mark.gpus(min_memory_gb=True): write GiB as a number above 0, such as 40",
     ),
+    "alone as text": (
+        mark("gpus", 1, alone="yes"),
+        "@pytest.mark.gpus(alone='yes'): write True or False",
+    ),
     "nodes as text": (mark("nodes", "2"), "@pytest.mark.nodes('2'): write a whole number from 1, such as nodes(2)"),
 }
+
+
+def test_what_a_test_asks_of_each_gpu() -> None:
+    assert asked_of_gpus([]) == asked_of_gpus([Nodes(2)]) == Asked(0.0, alone=False)
+    assert asked_of_gpus([Gpus(2, 40), Gpus(1, 20), Nodes(2)]) == Asked(40, alone=False)
+    assert asked_of_gpus([Gpus(2, 40), Gpus(1, None, alone=True)]) == Asked(40, alone=True)
 
 
 @pytest.mark.parametrize(("given", "problem"), WRONG.values(), ids=WRONG)
@@ -197,8 +210,8 @@ def test_every_marker_is_declared_with_the_signature_that_its_errors_name() -> N
     assert declared.keys() == {"ray_version", "vllm_version", "gpus", "nodes", "known_gap"}
     for name, signature in declared.items():
         with pytest.raises(MarkError) as caught:
-            (gap_id_from if name == "known_gap" else requirement_from)(mark(name, 1, 2, 3))
-        assert str(caught.value) == f"@pytest.mark.{name}: 3 arguments given, write {signature}"
+            (gap_id_from if name == "known_gap" else requirement_from)(mark(name, 1, 2, 3, 4))
+        assert str(caught.value) == f"@pytest.mark.{name}: 4 arguments given, write {signature}"
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 nodes"), (1, "1 node"), (2, "2 nodes")])

@@ -22,7 +22,11 @@ def assert_same_answers(result: Any, control: Any) -> None:
     """
     on_ray, without = result.outputs["completions"], control.outputs["completions"]
     assert_same_tokens(on_ray, without)
-    assert largest_difference(on_ray, without) < LOGPROB_TOLERANCE[result.device]
+    difference, tolerance = largest_difference(on_ray, without), LOGPROB_TOLERANCE[result.device]
+    if difference >= tolerance:
+        raise AssertionError(
+            f"log-probabilities differ by {difference:.3g} from the control's; allowed is {tolerance:g}"
+        )
 
 
 def assert_same_tokens(on_ray: Completions, control: Completions) -> None:

@@ -14,7 +14,7 @@ from pytest_raycompat.flows.needs import enough_memory
 from pytest_raycompat.flows.registry import Flow
 from pytest_raycompat.gpus import Gpu
 from pytest_raycompat.lease import hold_machine, lease_path
-from pytest_raycompat.markers import plural
+from pytest_raycompat.markers import NOTHING_ASKED, Asked, plural
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
@@ -50,18 +50,18 @@ class Places:
         with hold_machine(lease_path(), lambda by, gone, left: self._show(f"waiting for {by}", gone, left)):
             yield
 
-    def shares(self, flow: Flow, parameters: Mapping[str, Any], memory_gb: float = 0.0) -> int:
+    def shares(self, flow: Flow, parameters: Mapping[str, Any], asked: Asked = NOTHING_ASKED) -> int:
         """Say into how many shares a GPU is divided, of which a flow has one.
 
         It is 1 where the flow has its GPUs alone: also where it is to have more of the memory free than a share.
         """
         leases = self._session.leases
-        if leases is None or not leases.gpus or not flow.shares(parameters):
+        if leases is None or not leases.gpus or asked.alone or not flow.shares(parameters):
             return 1
         share_gb = min(gpu.memory_gb for gpu in leases.gpus) / leases.shares
-        return leases.shares if memory_gb <= share_gb else 1
+        return leases.shares if asked.memory_gb <= share_gb else 1
 
-    def gpus(self, flow: Flow, parameters: Mapping[str, Any], memory_gb: float) -> tuple[Gpu, ...]:
+    def gpus(self, flow: Flow, parameters: Mapping[str, Any], asked: Asked) -> tuple[Gpu, ...]:
         """Return the GPUs for a flow without Ray, which this process holds from now on; none where it needs none.
 
         Raises:
@@ -70,14 +70,14 @@ class Places:
         leases = self._session.leases
         if leases is None or not flow.needs_vllm:
             return ()
-        count, shares = proof.gpus(parameters), self.shares(flow, parameters, memory_gb)
-        enough = enough_memory(flow, parameters, memory_gb, shares)
+        count, shares = proof.gpus(parameters), self.shares(flow, parameters, asked)
+        enough = enough_memory(flow, parameters, asked.memory_gb, shares)
         held = leases.hold(count, shared=shares > 1, enough=enough, give_up=self._session.give_up_clusters)[:count]
         leases.wait_for_memory(held, enough)
         return held
 
     def cluster(
-        self, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None, memory_gb: float, *, own: bool
+        self, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None, asked: Asked, *, own: bool
     ) -> RayCluster:
         """Return a cluster once it has the GPUs free that a flow needs.
 
@@ -85,15 +85,15 @@ class Places:
             flow: what is to run.
             parameters: with what.
             shape: the nodes that it is to have.
-            memory_gb: how much of each GPU must be free, in GiB.
+            asked: what each GPU must have.
             own: whether the run's own cluster will do, whatever its size, as the flow asks for none.
 
         Raises:
             ClusterError: it cannot be had.
             LeaseError: its GPUs cannot be had.
         """
-        shares = self.shares(flow, parameters, memory_gb)
-        enough = enough_memory(flow, parameters, memory_gb, shares)
+        shares = self.shares(flow, parameters, asked)
+        enough = enough_memory(flow, parameters, asked.memory_gb, shares)
         needed = proof.gpus(parameters) if own else 0
         cluster = self._session.clusters.get(shape, gpus=needed, shared=shares > 1, enough=enough)
         if self._session.leases is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +11,7 @@ import msgspec
 
 from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.cluster.spec import Shape
-from pytest_raycompat.flows import proof
+from pytest_raycompat.flows.described import PLAIN, Described, Setting, control_of
 from pytest_raycompat.flows.engine import SHARES_VARIABLE
 from pytest_raycompat.flows.gpu_memory import GpuMemory
 from pytest_raycompat.flows.needs import NeedsNotMet, shape_for
@@ -27,41 +26,6 @@ from pytest_raycompat.report.terminal import write_parameters
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a flow is run, beyond its parameters.
-
-    Args:
-        shape: the nodes that it needs; by default it runs on the run's own cluster.
-        variables: environment variables of its process, beside those that every flow has.
-        workaround: id of the gap whose workaround these are.
-        deadline_s: when it is ended, in seconds; by default as the settings say.
-        memory_gb: how much of each GPU must be free at least, in GiB.
-    """
-
-    shape: Shape | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
-    workaround: str | None = None
-    deadline_s: float | None = None
-    memory_gb: float = 0.0
-
-    def of_run(self, *, on_ray: bool) -> str:
-        """Write what of it makes a run another one than with other settings: ``nodes=0+1+1 VARIABLE=value``."""
-        words = [f"{name}={value}" for name, value in sorted(self.variables.items())]
-        if self.shape is not None and on_ray:
-            words.insert(0, f"nodes={self.shape.written.removeprefix('local:')}")
-        return " ".join(words)
-
-    def written(self, *, on_ray: bool) -> str:
-        """Write it for people, who want to know too that a run is one with a workaround."""
-        words = (self.of_run(on_ray=on_ray), "workaround" if self.workaround is not None else "")
-        return " ".join(filter(None, words))
-
-
-PLAIN = Setting()
-ENGINE_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 
 
 class Display(Protocol):
@@ -137,33 +101,48 @@ class FlowRuns:
             ClusterError: there is no cluster to run it on.
             ValueError: there is no such flow.
         """
-        flow = find_flow(name)
-        parameters = self._completed(flow, parameters)
-        on_ray = flow.on_ray(parameters)
-        written = setting.written(on_ray=on_ray)
-        key = f"{flow.name} {sorted(parameters.items())} {setting.of_run(on_ray=on_ray)}"
-        held = self._results.get(key)
+        one = self._described(name, parameters, setting)
+        held = self._results.get(one.key)
         if held is not None and not fresh and not (retry and held.failure is not None):
+            written = setting.written(on_ray=one.on_ray)
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
-        shape = shape_for(self._session, flow, parameters, setting.shape)
-        self._title = " ".join(filter(None, [flow.name, write_parameters(parameters), written]))
-        run = partial(self._run_in_its_place, flow, parameters, shape, setting, on_ray=on_ray)
+        run = self._ready(one)
         with self._display_cleared():
-            known_to_all = not (on_ray or fresh or retry)
-            result = self._of_all.once(f"{key} {self._session.settings.python}", run) if known_to_all else run()
+            known_to_all = not (one.on_ray or fresh or retry)
+            result = self._of_all.once(self._known_as(one), run) if known_to_all else run()
         unexplained = result.failure is not None and not self._session.judge.expects(result)
-        if on_ray and not flow.always_on_ray and unexplained:
-            result = self._with_control(result, name, parameters, setting, retry=retry)
-        self._results[key] = result
+        if one.on_ray and not one.flow.always_on_ray and unexplained:
+            result = self._with_control(result, name, one.parameters, setting, retry=retry)
+        self._results[one.key] = result
         return result
+
+    def _described(self, name: str, parameters: Mapping[str, Any], setting: Setting) -> Described:
+        flow = find_flow(name)
+        return Described(flow, self._completed(flow, parameters), setting)
+
+    def _known_as(self, one: Described) -> str:
+        """Name a run among those of all workers."""
+        return f"{one.key} {self._session.settings.python}"
+
+    def _ready(self, one: Described) -> Callable[[], FlowResult]:
+        """Check what a run needs, and return what runs it.
+
+        Raises:
+            NeedsNotMet: something is not there.
+            ClusterError: a cluster that must be asked cannot be reached.
+        """
+        shape = shape_for(self._session, one.flow, one.parameters, one.setting.shape)
+        written = one.setting.written(on_ray=one.on_ray)
+        self._title = " ".join(filter(None, [one.flow.name, write_parameters(one.parameters), written]))
+        return partial(self._run_in_its_place, one.flow, one.parameters, shape, one.setting, on_ray=one.on_ray)
 
     def _run_in_its_place(
         self, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None, setting: Setting, *, on_ray: bool
     ) -> FlowResult:
         with self._places.machine(flow, on_ray=on_ray):
             own = setting.shape is None
-            cluster = self._places.cluster(flow, parameters, shape, setting.memory_gb, own=own) if on_ray else None
-            gpus = cluster.real_gpus if cluster is not None else self._places.gpus(flow, parameters, setting.memory_gb)
+            cluster = self._places.cluster(flow, parameters, shape, setting.asked, own=own) if on_ray else None
+            gpus = cluster.real_gpus if cluster is not None else self._places.gpus(flow, parameters, setting.asked)
             result = self._run_once(flow, parameters, cluster, gpus, setting)
             if cluster is not None:
                 self._session.clusters.completed(cluster)
@@ -199,12 +178,14 @@ class FlowRuns:
         Raises:
             NeedsNotMet: it needs what is not there.
         """
-        control = find_flow(name).control
-        if control is not None:
-            name, parameters = control, {key: value for key, value in parameters.items() if key in ENGINE_SIZES}
-        executor = "mp" if proof.ranks(parameters) > 1 else "uni"
-        setting = Setting(deadline_s=setting.deadline_s, memory_gb=setting.memory_gb)
-        return self.run(name, {**parameters, "executor": executor}, setting, retry=retry)
+        return self.run(*control_of(name, parameters, setting), retry=retry)
+
+    def prepare_control(self, name: str, parameters: Mapping[str, Any], setting: Setting = PLAIN) -> None:
+        """Run a control before it is asked for, where workers share it and none has begun it; otherwise do nothing."""
+        one = self._described(*control_of(name, parameters, setting))
+        if one.key not in self._results:
+            with contextlib.suppress(NeedsNotMet), self._display_cleared():
+                self._of_all.ahead(self._known_as(one), self._ready(one))
 
     @contextlib.contextmanager
     def _display_cleared(self) -> Iterator[None]:
@@ -234,7 +215,7 @@ class FlowRuns:
         environment = cluster.environment if cluster is not None else self._session.variables
         if gpus and cluster is None:
             environment = {**environment, **mask_of(gpus)}
-        shares = self._places.shares(flow, parameters, setting.memory_gb) if gpus else 1
+        shares = self._places.shares(flow, parameters, setting.asked) if gpus else 1
         if shares > 1:
             environment = {**environment, SHARES_VARIABLE: str(shares)}
         result = self._runner.run(

@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -42,33 +43,64 @@ class SharedResults:
         """
         if self._folder is None:
             return run()
-        path = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.result"
-        failed = path.with_suffix(".failed")
-        with self._turn(path.with_suffix(".lock"), failed) as ours:
-            if path.exists():
-                return msgspec.json.decode(path.read_bytes(), type=FlowResult)
-            if not ours:
-                return run()
-            try:
-                result = run()
-            except BaseException:
-                failed.touch()
-                raise
-            if result.failure is not None:
-                failed.touch()
-            else:
-                write_file(path, msgspec.json.encode(result))
-            return result
+        files = Files.of(self._folder, key)
+        with locking(files.lock) as descriptor:
+            ours = self._await_turn(descriptor, files.failed)
+            if files.result.exists():
+                return msgspec.json.decode(files.result.read_bytes(), type=FlowResult)
+            return files.keep(run) if ours else run()
 
-    @contextlib.contextmanager
-    def _turn(self, path: Path, failed: Path) -> Iterator[bool]:
+    def ahead(self, key: str, run: Callable[[], FlowResult]) -> None:
+        """Have it run before it is asked for, where others may ask too and no worker runs it or has run it."""
+        if self._folder is None:
+            return
+        files = Files.of(self._folder, key)
+        with locking(files.lock) as descriptor:
+            if try_lock(descriptor) and not files.result.exists() and not files.failed.exists():
+                files.keep(run)
+
+    def _await_turn(self, descriptor: int, failed: Path) -> bool:
         """Wait while another worker runs the same; not if it failed before, nor where that one waits for this one."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         began = time.monotonic()
+        while not (ours := try_lock(descriptor)) and not failed.exists() and self._may_wait():
+            self._waiting(time.monotonic() - began)
+            time.sleep(LOOK_EVERY_S)
+        return ours
+
+
+@dataclass(frozen=True)
+class Files:
+    """Those of one flow."""
+
+    result: Path
+    failed: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, folder: Path, key: str) -> Files:
+        """Name them."""
+        result = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.result"
+        return cls(result, result.with_suffix(".failed"), result.with_suffix(".lock"))
+
+    def keep(self, run: Callable[[], FlowResult]) -> FlowResult:
+        """Run it, and keep what it gives for the others, or that it failed."""
         try:
-            while not (ours := try_lock(descriptor)) and not failed.exists() and self._may_wait():
-                self._waiting(time.monotonic() - began)
-                time.sleep(LOOK_EVERY_S)
-            yield ours
-        finally:
-            os.close(descriptor)
+            result = run()
+        except BaseException:
+            self.failed.touch()
+            raise
+        if result.failure is not None:
+            self.failed.touch()
+        else:
+            write_file(self.result, msgspec.json.encode(result))
+        return result
+
+
+@contextlib.contextmanager
+def locking(path: Path) -> Iterator[int]:
+    """Open a file that is to be locked; closing it gives the lock back."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

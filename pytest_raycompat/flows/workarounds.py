@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_raycompat.cluster.spec import Shape
+from pytest_raycompat.flows.described import Setting
 from pytest_raycompat.flows.engine import executor_variables
-from pytest_raycompat.flows.runs import Setting
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session

@@ -21,7 +21,8 @@ TWO_RANKS = {"tensor_parallel_size": 2}
 def ran(request: pytest.FixtureRequest, run_flow: Any) -> Any:
     """What makes the flow run in the test itself."""
     flow, sizes = request.param
-    return lambda: run_flow(flow, executor="ray-v2", data_parallel_size=2, **sizes)
+    sizes = {"data_parallel_size": 2, **sizes}
+    return lambda: run_flow.with_control("generate", tensor_parallel_size=1)(flow, executor="ray-v2", **sizes)
 
 
 def test_each_engine_is_an_actor_with_a_worker_and_a_gpu(ran: Any) -> None:

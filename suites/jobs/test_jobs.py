@@ -12,7 +12,8 @@ from pytest_raycompat.flows.parity import assert_same_tokens
 @pytest.fixture
 def submitted(run_flow: Any) -> Any:
     """What makes the flow run in the test itself."""
-    return lambda: run_flow("jobs", executor="ray-v2", tensor_parallel_size=2)
+    sizes = {"executor": "ray-v2", "tensor_parallel_size": 2}
+    return lambda: run_flow.with_control("generate", tensor_parallel_size=1)("jobs", **sizes)
 
 
 def test_status(submitted: Any) -> None:

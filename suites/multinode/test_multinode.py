@@ -25,6 +25,11 @@ def nodes_of(evidence: dict[str, Any]) -> list[str]:
     return [worker["node_id"] for worker in evidence["workers"]]
 
 
+def compared(run_flow: Any) -> Any:
+    """Name the control of every flow here."""
+    return run_flow.with_control("generate", tensor_parallel_size=1)
+
+
 def assert_on_two_nodes(evidence: dict[str, Any], each: int = 1) -> None:
     """The ranks are on the two nodes of the cluster, ``each`` of them on each."""
     assert sorted(nodes_of(evidence)) == sorted([*evidence["nodes"]] * each)
@@ -37,7 +42,9 @@ class TestAcrossLinks:
     @pytest.fixture
     def generated(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("generate", nodes=TWO_NODES, namespaces=True, executor="ray-v2", tensor_parallel_size=2)
+        return lambda: compared(run_flow)(
+            "generate", nodes=TWO_NODES, namespaces=True, executor="ray-v2", tensor_parallel_size=2
+        )
 
     def test_each_rank_is_on_a_node_of_its_own(self, generated: Any) -> None:
         """The two ranks are on the two nodes."""
@@ -64,7 +71,9 @@ class TestLateNode:
     @pytest.fixture
     def generated(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("generate", nodes=TWO_NODES, late_nodes=1, executor="ray-v2", tensor_parallel_size=2)
+        return lambda: compared(run_flow)(
+            "generate", nodes=TWO_NODES, late_nodes=1, executor="ray-v2", tensor_parallel_size=2
+        )
 
     def test_the_engine_waited_for_it(self, generated: Any) -> None:
         """Its placement group was pending on one node, and has a rank on each of two now."""
@@ -85,7 +94,7 @@ class TestTensorParallelAcrossNodes:
     def generated(self, request: pytest.FixtureRequest, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
         nodes = request.param
-        return lambda: run_flow("generate", nodes=nodes, executor="ray-v1", tensor_parallel_size=sum(nodes))
+        return lambda: compared(run_flow)("generate", nodes=nodes, executor="ray-v1", tensor_parallel_size=sum(nodes))
 
     def test_the_ranks_are_on_both_nodes(self, generated: Any) -> None:
         """Each node has as many ranks as GPUs, and between the nodes there is no link."""
@@ -104,7 +113,7 @@ class TestServerAcrossNodes:
     @pytest.fixture
     def served(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("serve", nodes=TWO_NODES, executor="ray-v2", tensor_parallel_size=2)
+        return lambda: compared(run_flow)("serve", nodes=TWO_NODES, executor="ray-v2", tensor_parallel_size=2)
 
     def test_each_rank_is_on_a_node_of_its_own(self, served: Any) -> None:
         """Ray has a worker of the server's on each node."""
@@ -136,7 +145,7 @@ class TestPipelineParallelAcrossNodes:
     def generated(self, request: pytest.FixtureRequest, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
         tensor_parallel_size, nodes = request.param
-        return lambda: run_flow(
+        return lambda: compared(run_flow)(
             "generate",
             nodes=nodes,
             executor="ray-v2",
@@ -163,7 +172,9 @@ class TestHeadWithoutGpus:
     @pytest.fixture
     def generated(self, run_flow: Any, executor: str) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("generate", nodes=HEAD_WITHOUT_GPUS, executor=executor, tensor_parallel_size=2)
+        return lambda: compared(run_flow)(
+            "generate", nodes=HEAD_WITHOUT_GPUS, executor=executor, tensor_parallel_size=2
+        )
 
     def test_no_rank_is_on_the_head(self, generated: Any) -> None:
         """Both ranks are on the nodes with GPUs, one on each; the head is the first of the nodes."""

@@ -32,7 +32,7 @@ class TestFromItems:
     @pytest.fixture
     def processed(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("ray_data", tensor_parallel_size=2, failing_row=True)
+        return lambda: run_flow.with_control("ray_data")("ray_data", tensor_parallel_size=2, failing_row=True)
 
     def test_every_row_once(self, processed: Any) -> None:
         """What is read back from Parquet has each row that went in, once."""
@@ -63,7 +63,7 @@ class TestFromText:
     @pytest.fixture
     def processed(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow("ray_data", source="text", concurrency=2)
+        return lambda: run_flow.with_control("ray_data")("ray_data", source="text", concurrency=2)
 
     def test_every_row_once(self, processed: Any) -> None:
         """Two engines share the rows: none is done twice, and none is left out."""

@@ -16,8 +16,9 @@ on_every_way = pytest.mark.parametrize(
         # the oldest version with which it was tried
         pytest.param("weight-transfer", marks=pytest.mark.vllm_version(">=0.32")),
         "colocate",
-        # the engines sleep while the trainer trains, which needs memory that can be given back
-        pytest.param("colocate-sleep", marks=pytest.mark.gpus(2, min_memory_gb=1)),
+        # the engines sleep while the trainer trains, which needs memory that can be given back: what others take
+        # meanwhile would count as theirs
+        pytest.param("colocate-sleep", marks=pytest.mark.gpus(2, min_memory_gb=1, alone=True)),
     ],
 )
 

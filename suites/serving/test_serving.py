@@ -22,7 +22,8 @@ on_every_server = pytest.mark.parametrize(
 @pytest.fixture
 def served(run_flow: Any, executor: str, entry_point: str) -> Any:
     """What makes the flow run in the test itself."""
-    return lambda: run_flow("serve", executor=executor, tensor_parallel_size=2, entry_point=entry_point)
+    how = {"executor": executor, "tensor_parallel_size": 2, "entry_point": entry_point}
+    return lambda: run_flow.with_control("generate", tensor_parallel_size=1)("serve", **how)
 
 
 @on_every_server

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from pytest_raycompat.flows.parity import assert_same_texts, assert_same_tokens, common_start, largest_difference
+from pytest_raycompat.flows.parity import (
+    assert_same_answers,
+    assert_same_texts,
+    assert_same_tokens,
+    common_start,
+    largest_difference,
+)
 
 
 def test_the_candidate_that_differs_most_counts() -> None:
@@ -49,3 +57,18 @@ def test_texts_that_differ_are_said() -> None:
     with pytest.raises(AssertionError) as raised:
         assert_same_texts(ours, theirs)
     assert str(raised.value) == "completion 2 of 2: its text is 'b', the control's is 'c'"
+
+
+def test_answers_are_tokens_first_and_then_logprobs() -> None:
+    def answers(token: int, logprob: float) -> SimpleNamespace:
+        return SimpleNamespace(
+            outputs={"completions": [{"token_ids": [token], "logprobs": [{str(token): logprob, "9": -3.0}]}]},
+            device="cuda",
+        )
+
+    assert_same_answers(answers(1, -0.5), answers(1, -0.51))
+    with pytest.raises(AssertionError) as raised:
+        assert_same_answers(answers(1, -0.5), answers(1, -0.625))
+    assert str(raised.value) == "log-probabilities differ by 0.125 from the control's; allowed is 0.02"
+    with pytest.raises(AssertionError, match=r"^completion 1 of 1: token 1 of 1 is 1, the control's is 2$"):
+        assert_same_answers(answers(1, -0.5), answers(2, -0.9))

@@ -16,6 +16,7 @@ from pytest_raycompat.flows.registry import FLOWS, Flow
 from pytest_raycompat.gpu_lease import GpuLeases
 from pytest_raycompat.gpus import GIB, Gpu, Holder, Use, installed_gpus, mask_of
 from pytest_raycompat.lease import LeaseError, hold_machine
+from pytest_raycompat.markers import NOTHING_ASKED, Asked
 from tests.fake_nvml import Device, FakeNvml, Process
 
 ONE_NODE = Shape((2,))
@@ -97,7 +98,7 @@ def test_which_flows_share_a_gpu(
     ours = make(shares=4)
     assert ours.shares(flow, parameters) == shares
     if flow.needs_vllm:
-        ours.gpus(flow, parameters, 0.0)
+        ours.gpus(flow, parameters, NOTHING_ASKED)
         leases = cast("GpuLeases", ours._session.leases)
         assert leases.has_alone(leases.held) is (shares == 1)
     assert make(shares=4, cuda=False).shares(flow, parameters) == 1
@@ -107,33 +108,41 @@ def test_which_flows_share_a_gpu(
 def test_who_needs_more_than_a_share_has_a_gpu_alone(
     make: Callable[..., Places], memory_gb: float, shares: int
 ) -> None:
-    assert make(shares=4).shares(FLOWS["generate"], {}, memory_gb) == shares
+    assert make(shares=4).shares(FLOWS["generate"], {}, Asked(memory_gb)) == shares
+
+
+def test_a_test_may_ask_for_gpus_that_nobody_else_is_on(make: Callable[..., Places]) -> None:
+    ours, asked = make(shares=4), Asked(alone=True)
+    assert ours.shares(FLOWS["generate"], {}, asked) == 1
+    ours.gpus(FLOWS["generate"], {"executor": "uni"}, asked)
+    leases = cast("GpuLeases", ours._session.leases)
+    assert leases.has_alone(leases.held)
 
 
 def test_a_share_of_a_gpu_needs_a_share_of_its_memory(make: Callable[..., Places], nvml: FakeNvml) -> None:
     nvml.devices[0].used, nvml.devices[1].used = 76 * GIB, 78 * GIB
-    assert [gpu.id for gpu in make(shares=4).gpus(FLOWS["generate"], {"executor": "uni"}, 0.0)] == ["0"]
+    assert [gpu.id for gpu in make(shares=4).gpus(FLOWS["generate"], {"executor": "uni"}, NOTHING_ASKED)] == ["0"]
 
 
 def test_two_controls_have_a_gpu_each(make: Callable[..., Places]) -> None:
-    one, two = (make().gpus(FLOWS["generate"], {"executor": "uni"}, 0.0) for _ in range(2))
+    one, two = (make().gpus(FLOWS["generate"], {"executor": "uni"}, NOTHING_ASKED) for _ in range(2))
     assert [mask_of(gpus)["CUDA_VISIBLE_DEVICES"] for gpus in (one, two)] == ["0", "1"]
 
 
 def test_a_control_has_as_many_as_it_has_ranks(make: Callable[..., Places]) -> None:
     ours = make()
-    assert len(ours.gpus(FLOWS["generate"], {"executor": "mp", "tensor_parallel_size": 2}, 0.0)) == 2
-    assert [gpu.id for gpu in ours.gpus(FLOWS["generate"], {"executor": "uni"}, 0.0)] == ["0"]
+    assert len(ours.gpus(FLOWS["generate"], {"executor": "mp", "tensor_parallel_size": 2}, NOTHING_ASKED)) == 2
+    assert [gpu.id for gpu in ours.gpus(FLOWS["generate"], {"executor": "uni"}, NOTHING_ASKED)] == ["0"]
 
 
 def test_what_needs_no_gpu_has_none(make: Callable[..., Places]) -> None:
-    assert make().gpus(SQUARES, {}, 0.0) == ()
-    assert make(cuda=False).gpus(FLOWS["generate"], {}, 0.0) == ()
+    assert make().gpus(SQUARES, {}, NOTHING_ASKED) == ()
+    assert make(cuda=False).gpus(FLOWS["generate"], {}, NOTHING_ASKED) == ()
 
 
 def test_a_gpu_in_use_is_passed_over(make: Callable[..., Places], nvml: FakeNvml) -> None:
     nvml.devices[0].used = 50 * GIB
-    assert [gpu.id for gpu in make().gpus(FLOWS["generate"], {"executor": "uni"}, 0.0)] == ["1"]
+    assert [gpu.id for gpu in make().gpus(FLOWS["generate"], {"executor": "uni"}, NOTHING_ASKED)] == ["1"]
 
 
 def test_memory_that_somebody_took_meanwhile_is_waited_for(
@@ -141,14 +150,14 @@ def test_memory_that_somebody_took_meanwhile_is_waited_for(
 ) -> None:
     told: list[str] = []
     ours = make(told=told)
-    ours.gpus(FLOWS["generate"], {"executor": "uni"}, 0.0)
+    ours.gpus(FLOWS["generate"], {"executor": "uni"}, NOTHING_ASKED)
     nvml.devices[0].used, nvml.devices[0].processes = 50 * GIB, (Process(2**22 + 1, 49 * GIB),)
 
     def free(seconds: float) -> None:
         nvml.devices[0].used, nvml.devices[0].processes = GIB, ()
 
     monkeypatch.setattr("time.sleep", free)
-    assert [gpu.id for gpu in ours.gpus(FLOWS["generate"], {"executor": "uni"}, 0.0)] == ["0"]
+    assert [gpu.id for gpu in ours.gpus(FLOWS["generate"], {"executor": "uni"}, NOTHING_ASKED)] == ["0"]
     assert told == ["GPU 0 has 50.0 of 100.0 GiB free, held by a process of another container (pid 4194305, 49.0 GiB)"]
 
 

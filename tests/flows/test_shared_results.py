@@ -77,6 +77,38 @@ def test_one_process_keeps_nothing_here() -> None:
     assert calls == ["run", "run"]
 
 
+def test_what_is_run_ahead_all_have(tmp_path: Path) -> None:
+    calls: list[str] = []
+    for _ in range(2):
+        worker(tmp_path).ahead("a", counting(calls, result()))
+    assert worker(tmp_path).once("a", counting(calls, result("again"))) == result()
+    assert calls == ["run"]
+
+
+def test_what_another_worker_runs_is_not_run_ahead(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def run() -> FlowResult:
+        worker(tmp_path).ahead("a", counting(calls, result("ours")))  # while another one runs it
+        return result("theirs")
+
+    assert worker(tmp_path).once("a", run) == result("theirs")
+    assert calls == []
+
+
+def test_what_has_failed_is_not_run_ahead_again(tmp_path: Path) -> None:
+    calls: list[str] = []
+    for _ in range(2):
+        worker(tmp_path).ahead("a", counting(calls, result(failed=True)))
+    assert calls == ["run"]
+
+
+def test_one_process_runs_nothing_ahead() -> None:
+    calls: list[str] = []
+    worker(None).ahead("a", counting(calls, result()))
+    assert calls == []
+
+
 @pytest.mark.parametrize("may_wait", [True, False])
 def test_what_another_worker_is_running_is_waited_for_unless_it_waits_for_us(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_wait: bool

@@ -113,7 +113,7 @@ OLD_RAY_ON_CPU = [
     run("rlhf", "fractional-gpus-leave-their-bundle", executor="ray-v2", way="colocate", engines=2),
 ]
 BEFORE_2_56_ON_CPU = [run("generate", executor=executor, tensor_parallel_size=2) for executor in ("ray-v1", "ray-v2")]
-TWO_STREAMS = ("cgraph-first-step-on-two-streams",)
+TWO_STREAMS = ("cgraph-first-step-on-two-streams", "cgraph-first-step-illegal-access")
 """Shows now and then."""
 ON_GPUS = [
     *(
@@ -130,7 +130,7 @@ ON_GPUS = [
     ),
     run(
         "serve",
-        behind=TWO_STREAMS,
+        behind=TWO_STREAMS[:1],
         executor="ray-v1",
         tensor_parallel_size=2,
         entry_point="api-server",
@@ -164,7 +164,17 @@ OLD_RAY_ON_GPUS = [
 ]
 NEW_PAIR_ON_GPUS = [
     run("generate", executor="ray-v2", tensor_parallel_size=4, node_gpus=(4,)),
-    run("generate", "cgraph-first-step-on-two-streams", executor="ray-v1", tensor_parallel_size=2, node_gpus=(2,)),
+    *(
+        run(
+            "generate",
+            gap,
+            behind=tuple(set(TWO_STREAMS) - {gap}),
+            executor="ray-v1",
+            tensor_parallel_size=2,
+            node_gpus=(2,),
+        )
+        for gap in TWO_STREAMS
+    ),
     run("data_parallel", executor="ray-v2", data_parallel_size=2, tensor_parallel_size=2, node_gpus=(4,)),
     run("rlhf", "v2-engines-want-one-port", executor="ray-v2", way="colocate", engines=2, node_gpus=(2,)),
     run("ray_data", "v2-engines-want-one-port", executor="ray-v2", source="text", concurrency=2, node_gpus=(2,)),

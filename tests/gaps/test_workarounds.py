@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.flows.runs import Setting
+from pytest_raycompat.flows.described import Setting
 from pytest_raycompat.flows.workarounds import applying
 from pytest_raycompat.gaps import builtin_gaps
 from pytest_raycompat.gaps.schema import Conditions, Gap, Workaround

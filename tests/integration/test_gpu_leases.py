@@ -52,7 +52,13 @@ sys.exit(run_program("leased", {}, body))
 TESTS = """
 import pytest
 
-@pytest.mark.parametrize("number", range({count}))
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(number, marks=pytest.mark.gpus(1, alone=True)) if number == {alone} else number
+        for number in range({count})
+    ],
+)
 def test_it(run_flow, number):
     size = {sizes!r}[number % len({sizes!r})]
     run_flow("leased", executor="mp", tensor_parallel_size=size, number=number, seconds={seconds}, log={log!r})
@@ -85,10 +91,11 @@ def start(
         seconds: float,
         takes_share: bool = False,
         vllm: str = "0.32.0",
+        alone: int | None = None,
     ) -> Any:
         pytester.makeconftest(CONFTEST.format(root=str(Path(__file__).parents[2]), takes_share=takes_share))
         python = make_interpreter({"ray": "2.60.0", "vllm": vllm})
-        tests = TESTS.format(count=count, sizes=sizes, seconds=seconds, log=str(log))
+        tests = TESTS.format(count=count, sizes=sizes, seconds=seconds, log=str(log), alone=alone)
         pytester.path.joinpath(f"test_{name}.py").write_text(tests)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"test_{name}.py", *arguments]
         command += ["--ray-cluster=local", "--raycompat-device=cuda", f"--raycompat-python={python}"]
@@ -165,6 +172,15 @@ def test_flows_share_a_gpu_where_they_can(
     assert header in text
     for record in report_of(pytester, "shared").results:
         assert record.evidence.get("gpu_memory_shared", False) is (shares is not None)
+
+
+def test_a_test_that_needs_gpus_alone_begins_and_has_them(start: Callable[..., Any], log: Path) -> None:
+    options = {"mask": "0,1", "sizes": [2], "count": 4, "seconds": 1.0, "takes_share": True, "alone": 3}
+    finish(start("alone", "-n4", "--raycompat-flows-per-gpu=4", **options))
+    first, *others = sorted(turns(log), key=lambda turn: float(turn["began"]))
+    assert first["shares"] is None
+    assert [one["shares"] for one in others] == ["4"] * 3
+    assert all(one["began"] > first["ended"] for one in others)
 
 
 def test_two_runs_share_the_machine(start: Callable[..., Any], log: Path) -> None:

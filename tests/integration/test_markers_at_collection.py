@@ -29,7 +29,7 @@ def test_d(): pass
 """
 FOUND = [
     "test_wrong.py:3: @pytest.mark.gpus(0): write a whole number from 1, such as gpus(2)",
-    "test_wrong.py:6: @pytest.mark.gpus: unknown argument 'memory', write gpus(n, min_memory_gb=None)",
+    "test_wrong.py:6: @pytest.mark.gpus: unknown argument 'memory', write gpus(n, min_memory_gb=None, alone=False)",
     "test_wrong.py:6: @pytest.mark.nodes: argument 'n' is missing, write nodes(n)",
     "test_wrong.py:13: @pytest.mark.ray_version('2.44'): '2.44' is not a version specifier; "
     "write '>=2.44', '==2.44' or '>=2.44,<3'",
@@ -101,7 +101,13 @@ def test_a_marker_of_one_parameter_is_checked_too(
 
 def test_the_markers_are_declared(pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]) -> None:
     lines = run_pytest("--markers").outlines
-    for name in ("ray_version(spec)", "vllm_version(spec)", "gpus(n, min_memory_gb=None)", "nodes(n)", "known_gap(id)"):
+    for name in (
+        "ray_version(spec)",
+        "vllm_version(spec)",
+        "gpus(n, min_memory_gb=None, alone=False)",
+        "nodes(n)",
+        "known_gap(id)",
+    ):
         assert [line for line in lines if line.startswith(f"@pytest.mark.{name}: ")]
 
 
