@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
+from pytest_raycompat.head_start import expected
 from pytest_raycompat.nodeids import sharing
 from pytest_raycompat.state import SESSION
 
 FOLDER = "raycompat_folder"
 """Key of ``workerinput``: where workers write what they collected. All collect the same, so the last one wins."""
 EXPECTED = "expected.json"
-ALONE = "alone.json"
-"""Tests whose flows have their GPUs to themselves."""
 WRONG = "wrong.json"
 PROGRESS = "raycompat-progress"
 
@@ -97,7 +96,7 @@ class Controller:
         from xdist.scheduler.loadscope import LoadScopeScheduling
 
         seconds = session.baseline.seconds if session.baseline is not None else {}
-        alone = cache(lambda: frozenset(self.told(ALONE)))  # workers tell while they collect
+        alone = cache(lambda: expected(Path(self._folder.name)))  # workers tell while they collect
 
         class FlowScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist may not be installed
             """Takes a class, or a module, with the same parameters for one piece of work."""

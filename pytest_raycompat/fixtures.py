@@ -38,6 +38,9 @@ class RunFlow(Protocol):
     def device(self) -> Literal["cpu", "cuda"]:
         """What flows run on."""
 
+    def up_to(self, gpus: int) -> int:
+        """Return ``gpus``, or as many as a flow on Ray can have here where these are fewer, but at least 1."""
+
     def __call__(
         self,
         flow: str,
@@ -125,6 +128,9 @@ class _RunFlow:
     @property
     def gpus(self) -> int:
         return self._session.clusters.gpus
+
+    def up_to(self, gpus: int) -> int:
+        return max(1, min(gpus, self.gpus))
 
     def __call__(
         self,

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pytest_raycompat.gpus import Gpu, Use, read_use
+from pytest_raycompat.head_start import HeadStart
 from pytest_raycompat.lease import LIMIT_S, LOOK_EVERY_S, LeaseError, Waiting
 from pytest_raycompat.lease_files import LeaseFiles, Lock, Ticket
 from pytest_raycompat.markers import plural
@@ -22,10 +23,6 @@ MEMORY_LIMIT_S = 120.0
 
 PATIENCE_S = 300.0
 """How long who needs shares of many GPUs lets those pass who need fewer, in seconds."""
-
-HEAD_START_S = 1.5
-"""How long a worker of pytest-xdist waits before it takes its first share of GPUs, in seconds. Who needs whole GPUs
-takes them meanwhile: a moment later it would have to wait for all that has begun, which is a minute."""
 
 Enough = Callable[[Use], bool]
 """Whether what a GPU has free is enough."""
@@ -48,10 +45,18 @@ class GpuLeases:
         waiting: told what is waited for.
         greedy: whether to take more than are needed while no other process holds or needs any.
         shares: how many processes may have a GPU at the same time, where what they run lets others onto it.
+        head_start: of those that need GPUs alone, where there are several workers.
     """
 
     def __init__(
-        self, gpus: Sequence[Gpu], folder: Path, waiting: Waiting, *, greedy: bool = True, shares: int = 1
+        self,
+        gpus: Sequence[Gpu],
+        folder: Path,
+        waiting: Waiting,
+        *,
+        greedy: bool = True,
+        shares: int = 1,
+        head_start: HeadStart | None = None,
     ) -> None:
         self.gpus = tuple(gpus)
         self.shares = shares
@@ -59,8 +64,8 @@ class GpuLeases:
         self._files = LeaseFiles(folder)
         self._waiting = waiting
         self._greedy = greedy
+        self._head_start = head_start
         self._locks: dict[str, Lock] = {}
-        self._head_start_s = 0.0 if greedy else HEAD_START_S
 
     @property
     def held(self) -> tuple[Gpu, ...]:
@@ -124,9 +129,8 @@ class GpuLeases:
                 self._give_back(f"{plural(count, 'GPU')} needed alone, {sharing} shared here", give_up)
         if len(self._locks) >= count:
             return self.held
-        if shared and self.shares > 1:
-            time.sleep(self._head_start_s)
-        self._head_start_s = 0.0
+        if shared and self.shares > 1 and self._head_start is not None:
+            self._head_start.wait()
         take = partial(self._take, count, most, self.shares if shared else 1, enough)
         lack = take()
         if lack is not None and self._locks:
@@ -135,6 +139,8 @@ class GpuLeases:
         if lack is not None:
             with self._files.queue(count, self._names, alone=not shared or self.shares == 1) as ticket:
                 self._wait(lambda: take(ticket), count, limit_s, memory_limit_s)
+        if not shared and self._head_start is not None:
+            self._head_start.begun()
         return self.held
 
     def _give_back(self, needed: str, give_up: Callable[[], str | None], lack: Lack | None = None) -> None:

@@ -19,6 +19,7 @@ from pytest_raycompat.flows.runs import Display, FlowRuns
 from pytest_raycompat.gaps import Gap
 from pytest_raycompat.gpu_lease import GpuLeases, is_greedy
 from pytest_raycompat.gpus import Gpu, Use, installed_gpus, read_use, visible_gpus
+from pytest_raycompat.head_start import HeadStart
 from pytest_raycompat.judge import Judge
 from pytest_raycompat.lease_files import lease_folder
 from pytest_raycompat.markers import Facts, plural
@@ -122,6 +123,7 @@ class Session:
             self.flows.show_waiting,
             greedy=is_greedy(os.environ),
             shares=self.flows_per_gpu,
+            head_start=HeadStart(self.shared_folder, self.flows.show_waiting),
         )
 
     @property

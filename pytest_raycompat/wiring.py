@@ -12,7 +12,7 @@ from pytest_raycompat.cluster.protocol import ClusterError
 from pytest_raycompat.environment import EnvironmentProblem
 from pytest_raycompat.fixtures import leave_out
 from pytest_raycompat.lease import LeaseError
-from pytest_raycompat.markers import MarkError, Requirement, asked_of_gpus, gap_id_from, requirement_from, unmet_needs
+from pytest_raycompat.markers import MarkError, Requirement, gap_id_from, requirement_from, unmet_needs
 from pytest_raycompat.report.document import ReportError
 from pytest_raycompat.session import Session
 from pytest_raycompat.state import FLOWS, FORGIVEN, GAP_IDS, LEFT_OUT, REQUIREMENTS, VERDICT, is_worker, session_of
@@ -88,7 +88,6 @@ def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list
     """
     check_versions(session_of(config))
     wrong: dict[str, None] = {}
-    alone: list[str] = []
     for item, marks in marked:
         needs: list[Requirement] = []
         gaps: list[str] = []
@@ -104,13 +103,9 @@ def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list
                 wrong[f"{path}:{(line or 0) + 1}: {error}"] = None
         if needs:
             item.stash[REQUIREMENTS] = needs
-        if asked_of_gpus(needs).alone:
-            alone.append(item.nodeid)
         if gaps:
             item.stash[GAP_IDS] = gaps
     if not wrong:
-        if is_worker(config):
-            distribution.tell(config, distribution.ALONE, alone)
         return True
     if is_worker(config):
         distribution.tell(config, distribution.WRONG, list(wrong))

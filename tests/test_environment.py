@@ -220,6 +220,8 @@ ALWAYS = {
     "PYTHONUNBUFFERED": "1",
     "HOME": "/run/home",
     "VLLM_CACHE_ROOT": "/kept",
+    "TRITON_CACHE_DIR": "/kept/triton",
+    "CUDA_CACHE_PATH": "/kept/cuda",
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
 }
@@ -299,8 +301,9 @@ def test_whether_there_is_bytecode_is_examined(make_interpreter: Callable[..., P
     assert examine(str(python)).bytecode is True
 
 
-def test_the_users_cache_stays() -> None:
-    assert variables_of({"VLLM_CACHE_ROOT": "/big/disk"})["VLLM_CACHE_ROOT"] == "/big/disk"
+@pytest.mark.parametrize("name", ["VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH"])
+def test_the_users_cache_stays(name: str) -> None:
+    assert variables_of({name: "/big/disk"}) == ALWAYS | {name: "/big/disk"}
 
 
 FULL = Environment(

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from pytest_raycompat import gpu_lease
-from pytest_raycompat.gpu_lease import HEAD_START_S, GpuLeases, is_greedy
+from pytest_raycompat.gpu_lease import GpuLeases, is_greedy
 from pytest_raycompat.gpus import Gpu, Holder, Use
+from pytest_raycompat.head_start import HeadStart, expect
 from pytest_raycompat.lease import LeaseError
 from pytest_raycompat.lease_files import lease_folder
 
@@ -429,34 +430,16 @@ def test_flows_that_share_are_spread_over_the_gpus(lease: Callable[..., GpuLease
     assert found == [["0"], ["1"], ["0"], ["1"]]
 
 
-def test_a_worker_lets_those_begin_who_need_whole_gpus(
-    lease: Callable[..., GpuLeases], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    others, ours = lease(greedy=False, shares=2), lease(greedy=False, shares=2)
-    slept: list[float] = []
+def test_who_shares_lets_those_begin_who_need_gpus_alone(lease: Callable[..., GpuLeases], tmp_path: Path) -> None:
+    expect(tmp_path, ["test_a.py::test_memory"])
+    alone = lease(greedy=False, shares=2, head_start=HeadStart(tmp_path, lambda *said: None))
 
-    def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        if seconds:
-            others.hold(2)
+    def begin(why: str, waited: float, left: float) -> None:
+        alone.hold(2)
 
-    monkeypatch.setattr("time.sleep", sleep)
+    ours = lease(greedy=False, shares=2, head_start=HeadStart(tmp_path, begin))
     assert names(ours.hold(1, shared=True)) == ["2"]
-    ours.release()
-    assert names(ours.hold(1, shared=True)) == ["2"]
-    assert slept == [HEAD_START_S, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("options", "shared"), [({"greedy": False}, True), ({"greedy": False, "shares": 2}, False), ({"shares": 2}, True)]
-)
-def test_nobody_else_waits_to_begin(
-    lease: Callable[..., GpuLeases], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], shared: bool
-) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("time.sleep", slept.append)
-    lease(**options).hold(1, shared=shared)
-    assert sum(slept) == 0
+    assert names(alone.held) == ["0", "1"]
 
 
 def test_a_share_beside_a_whole_gpu_leaves_that_as_it_is(lease: Callable[..., GpuLeases]) -> None:

@@ -12,7 +12,7 @@ from pytest_raycompat.flows.parity import assert_same_tokens
 @pytest.fixture
 def submitted(run_flow: Any) -> Any:
     """What makes the flow run in the test itself."""
-    sizes = {"executor": "ray-v2", "tensor_parallel_size": 2}
+    sizes = {"executor": "ray-v2", "tensor_parallel_size": run_flow.up_to(2)}
     return lambda: run_flow.with_control("generate", tensor_parallel_size=1)("jobs", **sizes)
 
 
@@ -36,7 +36,7 @@ def test_variables_of_the_runtime_environment_reach_every_rank(submitted: Any) -
     """A variable of the job's runtime environment is set in its driver and in the workers of the engine."""
     evidence = submitted().evidence
     assert evidence["variables"]["RAYCOMPAT_JOB_VARIABLE"] == "set by the job"
-    assert [worker["variables"]["RAYCOMPAT_JOB_VARIABLE"] for worker in evidence["workers"]] == ["set by the job"] * 2
+    assert {worker["variables"]["RAYCOMPAT_JOB_VARIABLE"] for worker in evidence["workers"]} == {"set by the job"}
 
 
 def test_workers_belong_to_the_job(submitted: Any) -> None:

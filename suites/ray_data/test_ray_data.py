@@ -32,7 +32,8 @@ class TestFromItems:
     @pytest.fixture
     def processed(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow.with_control("ray_data")("ray_data", tensor_parallel_size=2, failing_row=True)
+        size = run_flow.up_to(2)
+        return lambda: run_flow.with_control("ray_data")("ray_data", tensor_parallel_size=size, failing_row=True)
 
     def test_every_row_once(self, processed: Any) -> None:
         """What is read back from Parquet has each row that went in, once."""
@@ -58,15 +59,16 @@ class TestFromItems:
 
 
 class TestFromText:
-    """vLLM's batch inference example: prompts from text files, and two engines at once."""
+    """vLLM's batch inference example: prompts from text files, and two engines at once, with one GPU one."""
 
     @pytest.fixture
     def processed(self, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        return lambda: run_flow.with_control("ray_data")("ray_data", source="text", concurrency=2)
+        engines = run_flow.up_to(2)
+        return lambda: run_flow.with_control("ray_data")("ray_data", source="text", concurrency=engines)
 
     def test_every_row_once(self, processed: Any) -> None:
-        """Two engines share the rows: none is done twice, and none is left out."""
+        """The engines share the rows: none is done twice, and none is left out."""
         rows = processed().outputs["rows"]
         assert sorted(row["item"] for row in rows) == sorted(ITEMS)
 
@@ -74,6 +76,7 @@ class TestFromText:
         """The answers are the control's, whichever engine gave them."""
         assert_same_as_control(processed(), run_flow)
 
+    @pytest.mark.gpus(2)
     def test_two_engines_were_up(self, processed: Any) -> None:
         """Ray has a worker for each engine, each with a GPU of its own."""
         evidence = processed().evidence

@@ -12,7 +12,8 @@ from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_texts
 @pytest.fixture
 def served(run_flow: Any) -> Any:
     """What makes the flow run in the test itself, with the default Ray executor of that vLLM."""
-    return lambda: run_flow.with_control("generate", tensor_parallel_size=1)("ray_serve", tensor_parallel_size=2)
+    size = run_flow.up_to(2)
+    return lambda: run_flow.with_control("generate", tensor_parallel_size=1)("ray_serve", tensor_parallel_size=size)
 
 
 class TestRayServe:
@@ -26,13 +27,14 @@ class TestRayServe:
 
     def test_runs_on_ray(self, served: Any) -> None:
         """Each rank is a live worker of the engine on the cluster, beside Serve's own actors, and holds a GPU."""
-        evidence = served().evidence
+        result = served()
+        evidence, size = result.evidence, result.parameters["tensor_parallel_size"]
         found = {actor["actor_id"]: actor for actor in evidence["actors"]}
-        assert len(evidence["engine_before"]) == 2
+        assert len(evidence["engine_before"]) == size
         assert {name: found[name]["pid"] for name in evidence["engine_before"]} == evidence["engine_before"]
         assert "ServeController" in {actor["class_name"] for actor in evidence["actors"]}
         assert {actor["node_id"] for actor in evidence["actors"]} <= set(evidence["nodes"])
-        assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= 2
+        assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= size
 
     def test_models(self, served: Any) -> None:
         """The model is listed by its ``model_id``."""

@@ -29,6 +29,7 @@ def test_a_flow_is_run_anew_and_its_samples_are_put_together(
 
         def test_what_can_be_had(run_flow):
             assert (run_flow.gpus, run_flow.device) == (2, "cpu")
+            assert [run_flow.up_to(gpus) for gpus in (1, 2, 4)] == [1, 2, 2]
         """
     )
     result = run_pytest(*arguments)
@@ -37,3 +38,13 @@ def test_a_flow_is_run_anew_and_its_samples_are_put_together(
     three, broken, _ = read_report(pytester.path / ".raycompat" / "report.json").results
     assert len(set(three.measurements["answer"].samples)) == 3
     assert (broken.verdict, len(broken.logs)) == ("failed", 1)
+
+
+def test_one_gpu_is_asked_for_where_there_is_none(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    with_flows: Callable[[Mapping[str, str]], list[str]],
+) -> None:
+    _, *arguments = with_flows({})
+    pytester.makepyfile("def test_it(run_flow): assert run_flow.up_to(2) == 1")
+    run_pytest("--ray-cluster=local:1x0", *arguments).assert_outcomes(passed=1)
