@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from pytest_raycompat.head_start import expected
 from pytest_raycompat.nodeids import sharing
 from pytest_raycompat.state import SESSION
 
@@ -94,6 +93,8 @@ class Controller:
         if config.getvalue("dist") != "load" or session is None or not session.settings.active:
             return None
         from xdist.scheduler.loadscope import LoadScopeScheduling
+
+        from pytest_raycompat.head_start import expected
 
         seconds = session.baseline.seconds if session.baseline is not None else {}
         alone = cache(lambda: expected(Path(self._folder.name)))  # workers tell while they collect
