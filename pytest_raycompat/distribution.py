@@ -17,6 +17,8 @@ from pytest_raycompat.state import SESSION
 FOLDER = "raycompat_folder"
 """Key of ``workerinput``: where workers write what they collected. All collect the same, so the last one wins."""
 EXPECTED = "expected.json"
+ALONE = "alone.json"
+"""Tests whose flows have their GPUs to themselves; written only where there are any."""
 WRONG = "wrong.json"
 PROGRESS = "raycompat-progress"
 
@@ -94,10 +96,8 @@ class Controller:
             return None
         from xdist.scheduler.loadscope import LoadScopeScheduling
 
-        from pytest_raycompat.head_start import expected
-
         seconds = session.baseline.seconds if session.baseline is not None else {}
-        alone = cache(lambda: expected(Path(self._folder.name)))  # workers tell while they collect
+        alone = cache(lambda: frozenset(self.told(ALONE)))  # workers tell while they collect
 
         class FlowScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist may not be installed
             """Takes a class, or a module, with the same parameters for one piece of work."""

@@ -85,7 +85,7 @@ class RunFlow(Protocol):
     def control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> Any:
         """Run the same work without Ray and return its result."""
 
-    def with_control(self, flow: str, /, **parameters: Any) -> RunFlow:
+    def with_control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> RunFlow:
         """Name the control that a flow is going to be compared with, and return ``run_flow`` itself.
 
         Workers of pytest-xdist share controls. Where none has begun this one, it runs now, so that nobody waits for it
@@ -184,10 +184,10 @@ class _RunFlow:
         run = self._session.flows.run_control
         return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=True)
 
-    def with_control(self, flow: str, /, **parameters: Any) -> RunFlow:
+    def with_control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> RunFlow:
         from pytest_raycompat.flows.described import Setting
 
-        self._session.flows.prepare_control(flow, parameters, Setting(asked=self._asked))
+        self._session.flows.prepare_control(flow, parameters, Setting(deadline_s=deadline_s, asked=self._asked))
         return self
 
     def workaround(self, gap: str, flow: str, /, *, nodes: Sequence[int] | None = None, **parameters: Any) -> Any:

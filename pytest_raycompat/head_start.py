@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_raycompat.files import write_file
+from pytest_raycompat.distribution import ALONE
 from pytest_raycompat.lease import LOOK_EVERY_S, Waiting
 
 LIMIT_S = 8.0
 """How long those that share wait, in seconds. Workers start within four seconds of each other (20 on 64 cores)."""
-EXPECTED, BEGUN = "alone.json", "alone.begun"
+BEGUN = "alone.begun"
 
 
 class HeadStart:
@@ -38,20 +36,9 @@ class HeadStart:
     def wait(self) -> None:
         """Wait until such a flow has, if a test of the run needs that; once, and no longer than ``LIMIT_S``."""
         folder, self._folder = self._folder, None
-        if folder is None or not (folder / EXPECTED).exists():
+        if folder is None or not (folder / ALONE).exists():
             return
         began = time.monotonic()
         while not (folder / BEGUN).exists() and (waited := time.monotonic() - began) < LIMIT_S:
             self._waiting("what needs GPUs alone begins", waited, LIMIT_S - waited)
             time.sleep(LOOK_EVERY_S)
-
-
-def expect(folder: Path, tests: Iterable[str]) -> None:
-    """Note which tests of the run need GPUs alone, for all its processes."""
-    write_file(folder / EXPECTED, json.dumps(list(tests)).encode())
-
-
-def expected(folder: Path) -> frozenset[str]:
-    """Return which tests need GPUs alone."""
-    path = folder / EXPECTED
-    return frozenset(json.loads(path.read_text())) if path.exists() else frozenset()

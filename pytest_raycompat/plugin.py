@@ -113,14 +113,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not ours:
         return
     if is_worker(session.config):
-        from pytest_raycompat import distribution, head_start
+        from pytest_raycompat import distribution
         from pytest_raycompat.markers import asked_of_gpus
 
         distribution.tell(session.config, distribution.EXPECTED, ours)
         needs = [(item.nodeid, item.stash[REQUIREMENTS]) for item in session.items if REQUIREMENTS in item.stash]
         alone = [nodeid for nodeid, requirements in needs if asked_of_gpus(requirements).alone]
         if alone:
-            head_start.expect(distribution.shared_folder(session.config), alone)
+            distribution.tell(session.config, distribution.ALONE, alone)
     else:
         collector_of(session.config).expect(ours)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pytest_raycompat import head_start
-from pytest_raycompat.head_start import HeadStart, expect, expected
+from pytest_raycompat.distribution import ALONE
+from pytest_raycompat.head_start import HeadStart
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def test_nobody_waits_where_no_test_needs_gpus_alone(ours: HeadStart, said: list
 
 
 def test_one_process_waits_for_nobody(tmp_path: Path, said: list[object]) -> None:
-    expect(tmp_path, ["test_a"])
+    (tmp_path / ALONE).touch()
     alone = HeadStart(None, lambda *told: said.append(told))
     alone.wait()
     alone.begun()
@@ -32,7 +33,7 @@ def test_one_process_waits_for_nobody(tmp_path: Path, said: list[object]) -> Non
 
 
 def test_who_shares_waits_until_one_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expect(tmp_path, ["test_a"])
+    (tmp_path / ALONE).touch()
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
     other = HeadStart(tmp_path, lambda *told: None)
@@ -45,7 +46,7 @@ def test_who_shares_waits_until_one_has_begun(tmp_path: Path, monkeypatch: pytes
 def test_it_is_not_waited_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: HeadStart, said: list[tuple[str, float, float]]
 ) -> None:
-    expect(tmp_path, ["test_a"])
+    (tmp_path / ALONE).touch()
     monkeypatch.setattr(head_start, "LIMIT_S", 0.05)
     ours.wait()
     assert said[0][0] == "what needs GPUs alone begins"
@@ -53,9 +54,3 @@ def test_it_is_not_waited_for_long(
     told = len(said)
     ours.wait()  # once a worker
     assert len(said) == told
-
-
-def test_which_tests_need_gpus_alone_is_known_to_all(tmp_path: Path) -> None:
-    assert expected(tmp_path) == frozenset()
-    expect(tmp_path, ["test_a", "test_b"])
-    assert expected(tmp_path) == {"test_a", "test_b"}

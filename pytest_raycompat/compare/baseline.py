@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_raycompat.compare.change import NOT_RUN
 from pytest_raycompat.compare.comparison import entry_of
 from pytest_raycompat.compare.environments import differences, labels
 from pytest_raycompat.compare.merge import read_side
@@ -45,11 +46,7 @@ class Baseline:
     @property
     def seconds(self) -> Mapping[str, float]:
         """How long each test that ran took, by its id; what did not run there may take long here."""
-        return {
-            name: record.seconds
-            for name, record in self._records.items()
-            if record.verdict not in ("untested", "unsupported")
-        }
+        return {name: record.seconds for name, record in self._records.items() if record.verdict not in NOT_RUN}
 
     @classmethod
     def read(cls, path: Path, environment: Environment, device: str, gaps_mode: GapsMode = "run") -> Baseline:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,13 @@ def test_the_candidate_that_differs_most_counts() -> None:
 
 def test_a_candidate_that_one_does_not_name_is_left_out() -> None:
     assert largest_difference([{"logprobs": [{"1": -0.5, "2": -9.0}]}], [{"logprobs": [{"1": -0.5, "3": -9.0}]}]) == 0
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_no_number_differs_most(place: int) -> None:
+    ours = [{"logprobs": [{str(token): -1.0} for token in range(3)]}]
+    theirs = [{"logprobs": [{str(token): float("nan") if token == place else -2.0} for token in range(3)]}]
+    assert math.isnan(largest_difference(ours, theirs))
 
 
 def test_completions_of_another_number_are_not_compared() -> None:
@@ -70,5 +78,7 @@ def test_answers_are_tokens_first_and_then_logprobs() -> None:
     with pytest.raises(AssertionError) as raised:
         assert_same_answers(answers(1, -0.5), answers(1, -0.625))
     assert str(raised.value) == "log-probabilities differ by 0.125 from the control's; allowed is 0.02"
+    with pytest.raises(AssertionError, match=r"^log-probabilities differ by nan "):
+        assert_same_answers(answers(1, float("nan")), answers(1, -0.5))
     with pytest.raises(AssertionError, match=r"^completion 1 of 1: token 1 of 1 is 1, the control's is 2$"):
         assert_same_answers(answers(1, -0.5), answers(2, -0.9))

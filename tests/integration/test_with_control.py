@@ -16,9 +16,9 @@ import pytest
 @pytest.mark.parametrize("number", [1, 2, 3])
 class TestIt:
     def test_it(self, run_flow, number):
-        compared = run_flow.with_control("corp_flows.control")
+        compared = run_flow.with_control("corp_flows.control", deadline_s=60)
         assert compared(f"corp_flows.flow{number}").outcome == "ok"
-        assert run_flow.control("corp_flows.control").outcome == "ok"
+        assert run_flow.control("corp_flows.control", deadline_s=60).outcome == "ok"
 """
 
 
