@@ -141,6 +141,29 @@ print(ray.get(where.remote()))
     assert not Path(variables["HOME"], ".ray").exists()
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="Ray starts a worker for each of the machine's cores, and it has 1")
+def test_only_workers_that_have_work_are_started(
+    children: Children, variables: dict[str, str], token: Path, tmp_path: Path
+) -> None:
+    cluster = start(children, variables, token, tmp_path, [NodeShape(gpus=1)])
+    program = """
+import ray
+ray.init(address="auto", log_to_driver=False)
+
+@ray.remote(num_gpus=1)
+class Rank:
+    def step(self):
+        pass
+
+ray.get(Rank.remote().step.remote())
+"""
+    run_driver(cluster, program).check_returncode()
+    logs = cluster.keep_logs("kept")
+    assert logs is not None
+    assert len(list(Path(logs, "ray").glob("python-core-worker-*.log"))) == 1
+    cluster.close()
+
+
 @pytest.mark.ray_version(">=2.52")
 def test_a_driver_without_the_token_is_refused(
     children: Children, variables: dict[str, str], token: Path, tmp_path: Path
