@@ -31,8 +31,8 @@ UNPROTECTED = (
 LABELS_AS_PAIRS_SINCE = ">=2.46"
 """``ray start --labels`` takes ``key=value,…``; a JSON object before."""
 PRESTART_VARIABLE = "RAY_prestart_worker_first_driver"
-"""Whether a node starts a worker for each of its CPUs with the first driver; most would never work (Ray 2.35.0 to 2.60.0,
-``prestart_worker_first_driver`` in src/ray/common/ray_config_def.h)."""
+"""Whether a node starts a worker for each of its CPUs with the first driver, most of which would never work
+(``prestart_worker_first_driver`` in src/ray/common/ray_config_def.h, Ray 2.35.0 to 2.60.0)."""
 OBJECT_STORE_BYTES = 256 * 1024**2
 END_GRACE_S = 8.0
 """``ray start --block`` ends its processes within about 2 s of SIGTERM (seen with 2.35.0 and 2.60.0)."""

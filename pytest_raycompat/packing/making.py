@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_raycompat.packing.distributions import Installed, Selection, select
+from pytest_raycompat.packing.needs import read_needs
 from pytest_raycompat.packing.omissions import Omissions
 from pytest_raycompat.packing.parts import Manifest, PackError, trim, write_pack
 from pytest_raycompat.packing.resolver import Host, as_of, install, overriding, resolve
@@ -37,15 +38,17 @@ class Job:
         """What Python will find without this pack."""
         return {**self.on_host, **self.below}
 
-    def manifest(self, selection: Selection) -> Manifest:
-        """Write down how the environment was divided."""
+    def manifest(self, selection: Selection, site: Path) -> Manifest:
+        """Write down how the environment was divided; what is packed of it is in the folder ``site``."""
         reasons: Mapping[str, str] = self.omissions.distributions
+        expected = {pin.name: pin.version for pin in selection.installed if pin.name not in self.below}
         return Manifest(
             python_version=self.host.python_version,
             platform=self.host.platform,
             requirements=self.requirements,
             packed=tuple(pin.requirement for pin in selection.packed),
-            expected={pin.name: pin.version for pin in selection.installed if pin.name not in self.below},
+            expected=expected,
+            needed=read_needs(site, frozenset(expected), self.host),
             left_out={str(pin): reasons[pin.name] for pin in selection.left_out},
         )
 
@@ -77,8 +80,9 @@ def make_pack(job: Job, out: Path) -> Made:
         if not selection.packed:
             raise PackError("there is nothing to pack: the host has all that is required")
         install(selection.packed, job.host, scratch / "site")
+        manifest = job.manifest(selection, scratch / "site")
         trim(scratch / "site", job.omissions.paths)
-        parts = write_pack(scratch / "site", folder, job.part_bytes, job.manifest(selection))
+        parts = write_pack(scratch / "site", folder, job.part_bytes, manifest)
         size = sum(part.stat().st_size for part in parts)
         os.rename(folder, out)
     return Made(selection, len(parts), size)

@@ -42,6 +42,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Distributions that the host is to have, and the version that was resolved."""
     left_out: Mapping[str, str]
     """Distributions that were resolved and left out, and why."""
+    needed: Mapping[str, Mapping[str, str]] = {}
+    """Which versions of those distributions are needed, as specifiers, each with a packed distribution that says so."""
     streams: tuple[int, ...] = ()
     """The bytes of each stream of xz, one after another in the parts."""
 

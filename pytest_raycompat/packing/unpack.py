@@ -6,6 +6,7 @@ FOLDER must not exist yet. Put it on PYTHONPATH afterwards; a second Ray goes be
 """
 
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import lzma
@@ -22,6 +23,9 @@ from typing import Any, BinaryIO
 PARTS = Path(__file__).resolve().parent
 CHUNK = 2**20
 CORES = min(len(os.sched_getaffinity(0)), 16)  # each takes about 30 MB, and many cores may have little memory
+
+SELDOM_IMPORTED = ("docs", "examples", "test", "tests")
+"""Folders that many distributions install, by mistake."""
 
 
 def main(words: list[str]) -> int:
@@ -41,9 +45,8 @@ def main(words: list[str]) -> int:
         os.rename(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    for name, version in manifest["expected"].items():
-        if not is_installed(name):
-            print(f"this host lacks {name} {version or ''}".rstrip(), file=sys.stderr)
+    for text in complaints(target, manifest):
+        print(text, file=sys.stderr)
     print(f"{len(manifest['packed'])} distributions are in {target}")
     return 0
 
@@ -145,13 +148,59 @@ def unpack(folder: Path, streams: list[int]) -> None:
             archive.extractall(folder, filter="data")
 
 
-def is_installed(name: str) -> bool:
-    """Tell whether this Python has a distribution."""
+def complaints(target: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Say what this host lacks, has in another version than is needed, or has where Python will not find it."""
+    for name, version in manifest["expected"].items():
+        there = installed(name)
+        if there is None:
+            yield f"this host lacks {name} {version or ''}".rstrip()
+        else:
+            yield from unmet(name, there.version, manifest.get("needed", {}).get(name, {}))
+            yield from hidden(target, name, there)
+
+
+def installed(name: str) -> importlib.metadata.Distribution | None:
+    """Find a distribution of this Python."""
     try:
-        importlib.metadata.version(name)
+        return importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
+
+
+def unmet(name: str, version: str, needed: dict[str, str]) -> Iterator[str]:
+    """Say who needs another version of a distribution."""
+    specifier_set = find_specifier_set()
+    for specifier, who in needed.items():
+        if specifier_set is not None and not specifier_set(specifier).contains(version, prereleases=True):
+            yield f"this host has {name} {version}, and {who} needs {specifier}: pack {name} too"
+
+
+def find_specifier_set() -> Any:
+    """Return the class of packaging that knows versions, from pip where there is no other; None without either."""
+    for module in ("packaging.specifiers", "pip._vendor.packaging.specifiers"):
+        try:
+            return importlib.import_module(module).SpecifierSet
+        except ImportError:
+            continue
+    return None
+
+
+def hidden(target: Path, name: str, there: importlib.metadata.Distribution) -> Iterator[str]:
+    """Say which package of a distribution, or of the pack, Python does not look into.
+
+    The pack comes first. A folder with an ``__init__.py`` is all that there is of a package, wherever others of its
+    name are; folders without one are put together.
+    """
+    files = [file for file in there.files or () if len(file.parts) > 1 and file.suffix in (".py", ".so")]
+    for top in sorted({file.parts[0] for file in files}):
+        ours = target / top
+        if top in SELDOM_IMPORTED or not ours.is_dir():
+            continue
+        if not (ours / "__init__.py").is_file():
+            if Path(top, "__init__.py") in map(Path, files):
+                yield f"{name} of this host hides {top} of the pack: pack {name} too"
+        elif lacking := [file for file in files if file.parts[0] == top and not (target / file).exists()]:
+            yield f"{top} of the pack hides {lacking[0]} of {name}, which this host has: pack {name} too"
 
 
 if __name__ == "__main__":

@@ -40,6 +40,10 @@ else:
         (site / name / "jars").mkdir(parents=True)
         (site / name / "__init__.py").write_text(f"{{pin!r}}\\n" * 1000)
         (site / name / "jars" / "all.jar").write_text(name)
+    if (here / "requires.txt").exists():
+        (site / "ray-2.56.1.dist-info").mkdir()
+        requires = (here / "requires.txt").read_text()
+        (site / "ray-2.56.1.dist-info" / "METADATA").write_text("Name: ray\\nVersion: 2.56.1\\n" + requires)
 """
 
 
@@ -107,6 +111,18 @@ def test_what_is_packed_comes_out_again(uv: FakeUv, tmp_path: Path, capsys: pyte
     assert (done.returncode, done.stdout) == (0, f"2 distributions are in {tmp_path / 'site'}\n")
     assert done.stderr == "this host lacks nothing-such 1.0\n"
     assert files_in(tmp_path / "site") == ["ray/__init__.py", "vllm/__init__.py", "vllm/jars/all.jar"]
+
+
+def test_the_host_has_another_version_than_is_needed(uv: FakeUv, tmp_path: Path) -> None:
+    uv.resolves_to("pytest==99.0", "ray==2.56.1")
+    (uv.folder / "requires.txt").write_text("Requires-Dist: pytest>=99\nRequires-Dist: pytest; extra == 'test'\n")
+    have = tmp_path / "have.txt"
+    have.write_text("pytest\n")
+    assert pack(tmp_path / "out", "ray", "--have", str(have)) == 0
+    assert read_manifest(tmp_path / "out").needed == {"pytest": {">=99": "ray 2.56.1"}}
+    done = unpack(tmp_path / "out", str(tmp_path / "site"))
+    wrong = f"this host has pytest {pytest.__version__}, and ray 2.56.1 needs >=99: pack pytest too\n"
+    assert (done.returncode, done.stderr) == (0, wrong)
 
 
 def test_a_version_that_others_refuse(uv: FakeUv, tmp_path: Path) -> None:
