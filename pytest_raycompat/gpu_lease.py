@@ -93,6 +93,14 @@ class GpuLeases:
             self._files.unlock(lock)
         self._locks.clear()
 
+    def share(self) -> None:
+        """Let others onto the GPUs that this process has alone: it keeps a share of each."""
+        if self.shares > 1:
+            with self._files.deciding():
+                for uuid, lock in self._locks.items():
+                    if lock.whole:
+                        self._locks[uuid] = self._files.divide(uuid, lock, self.shares)
+
     def hold(
         self,
         count: int,

@@ -419,6 +419,30 @@ def test_a_gpu_that_is_had_alone_cannot_be_shared(lease: Callable[..., GpuLeases
         lease(GPUS[:1], shares=4).hold(1, shared=True, limit_s=0.1)
 
 
+def test_who_has_gpus_alone_lets_others_onto_them(lease: Callable[..., GpuLeases]) -> None:
+    first, second, third = (lease(GPUS[:2], shares=2, greedy=False) for _ in range(3))
+    first.hold(2)
+    first.share()
+    assert names(first.held) == ["0", "1"]
+    assert not first.has_alone(GPUS[:1])
+    assert names(second.hold(2, shared=True)) == ["0", "1"]
+    with pytest.raises(LeaseError) as caught:
+        third.hold(1, shared=True, limit_s=0.1)
+    assert f"GPU 0 is held by a run of process {os.getpid()}, a run of process {os.getpid()}" in str(caught.value)
+    first.release()
+    with pytest.raises(LeaseError):
+        third.hold(1, limit_s=0.1)
+    second.release()
+    assert names(third.hold(1)) == ["0"]
+
+
+def test_a_whole_gpu_where_none_is_shared_stays_one(lease: Callable[..., GpuLeases]) -> None:
+    ours = lease()
+    ours.hold(1)
+    ours.share()
+    assert ours.has_alone(GPUS[:1])
+
+
 def test_one_share_is_a_whole_gpu(lease: Callable[..., GpuLeases]) -> None:
     ours = lease()
     ours.hold(2, shared=True)

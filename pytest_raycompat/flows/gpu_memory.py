@@ -38,6 +38,10 @@ class GpuMemory:
         self._peak = {uuid: use.used_gb for uuid, use in self._before.items()}
         self._looked_at = time.monotonic()
 
+    def share(self) -> None:
+        """Go on with others on the GPUs."""
+        self._shared = True
+
     def _read(self) -> dict[str, Use]:
         return {use.gpu.uuid: use for use in read_use(self._gpus)}
 

@@ -55,8 +55,15 @@ class Places:
 
         It is 1 where the flow has its GPUs alone: also where it is to have more of the memory free than a share.
         """
+        return 1 if asked.alone or not flow.shares(parameters) else self._divided(asked)
+
+    def shares_later(self, flow: Flow, parameters: Mapping[str, Any], asked: Asked = NOTHING_ASKED) -> int:
+        """Say the same of a flow that has its GPUs alone, for when it lets others onto them; 1 where it never does."""
+        return self._divided(asked) if flow.alone_until and flow.may_share(parameters) else 1
+
+    def _divided(self, asked: Asked) -> int:
         leases = self._session.leases
-        if leases is None or not leases.gpus or asked.alone or not flow.shares(parameters):
+        if leases is None or not leases.gpus:
             return 1
         share_gb = min(gpu.memory_gb for gpu in leases.gpus) / leases.shares
         return leases.shares if asked.memory_gb <= share_gb else 1

@@ -32,6 +32,8 @@ class Flow:
     """Whether it needs Ray's dashboard, which has the jobs API."""
     takes_share: bool = False
     """Whether it leaves the rest of its GPUs to others where it is told to (:data:`~.engine.SHARES_VARIABLE`)."""
+    alone_until: str = ""
+    """The phase from which on others may be on GPUs that it has had alone: it takes its share of them then."""
 
     def on_ray(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it runs on Ray with these parameters."""
@@ -43,7 +45,11 @@ class Flow:
         Not where it measures their memory, as engines that sleep do, nor with the V0 engine, which measures what is
         left for its KV cache whatever it is told.
         """
-        return self.takes_share and not parameters.get("sleep") and parameters.get("executor") != "ray-v0"
+        return self.may_share(parameters) and not parameters.get("sleep")
+
+    def may_share(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether its engines can be told how much of a GPU they take."""
+        return self.takes_share and parameters.get("executor") != "ray-v0"
 
     def proves(self, parameters: Mapping[str, Any]) -> bool:
         """Whether it must prove that it ran on Ray; a flow of the user's own may say ``ray`` and prove nothing."""
@@ -117,6 +123,7 @@ FLOWS: Mapping[str, Flow] = {
             "pytest_raycompat.flows.rlhf",
             ("start", "connect", "generate", "sleep", "train", "wake", "send", "inspect", "shutdown", "compare"),
             takes_share=True,
+            alone_until="compare",
         ),
     )
 }

@@ -142,6 +142,7 @@ def rlhf(reporter: Reporter, arguments: argparse.Namespace) -> None:
         reporter.phase("shutdown")
         setup.end()
         reporter.phase("compare")
+        engine.take_share()
         asked = (PROMPTS, arguments.max_tokens)
         reporter.output("fresh", [fresh_answers(fresh_settings(arguments, one), *asked) for one in saved])
 

@@ -37,8 +37,9 @@ Progress = Callable[[str, float, float], None]
 
 @dataclass
 class Observed:
-    """What a flow has told so far."""
+    """What a flow has told so far; ``entered`` is told each phase that it goes on to."""
 
+    entered: Callable[[str], None] = lambda phase: None
     phase: str = "launch"
     phase_began: float = field(default_factory=time.monotonic)
     timings: dict[str, float] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Observed:
         now = time.monotonic()
         self.timings[self.phase] = round(self.timings.get(self.phase, 0.0) + now - self.phase_began, 3)
         self.phase, self.phase_began = phase, now
+        self.entered(phase)
 
 
 class FlowRunner:
@@ -90,6 +92,7 @@ class FlowRunner:
         device: Literal["cpu", "cuda"],
         deadline_s: float,
         reproduce: str = "",
+        entered: Callable[[str], None] = lambda phase: None,
     ) -> FlowResult:
         """Run ``flow`` once and return how it ended; that includes every way in which a flow can fail.
 
@@ -103,6 +106,7 @@ class FlowRunner:
             device: what it runs on.
             deadline_s: when it is ended, in seconds.
             reproduce: the command that does the same without pytest.
+            entered: told each phase that the flow goes on to.
         """
         log = self._new_log(flow, parameters)
         began = time.monotonic()
@@ -119,7 +123,7 @@ class FlowRunner:
             child = self._children.start(
                 command, environment=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stream
             )
-        observed = Observed()
+        observed = Observed(entered=entered)
         look = Look(cluster, child.pid) if cluster is not None else None
         if look is not None:
             observed.evidence.update(look.before())

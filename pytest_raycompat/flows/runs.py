@@ -12,7 +12,7 @@ import msgspec
 from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.cluster.spec import Shape
 from pytest_raycompat.flows.described import PLAIN, Described, Setting, control_of
-from pytest_raycompat.flows.engine import SHARES_VARIABLE
+from pytest_raycompat.flows.engine import SHARES_LATER_VARIABLE, SHARES_VARIABLE
 from pytest_raycompat.flows.gpu_memory import GpuMemory
 from pytest_raycompat.flows.needs import NeedsNotMet, shape_for
 from pytest_raycompat.flows.places import Places
@@ -216,24 +216,38 @@ class FlowRuns:
         if gpus and cluster is None:
             environment = {**environment, **mask_of(gpus)}
         shares = self._places.shares(flow, parameters, setting.asked) if gpus else 1
-        if shares > 1:
-            environment = {**environment, SHARES_VARIABLE: str(shares)}
+        later = self._places.shares_later(flow, parameters, setting.asked) if gpus and shares == 1 else 1
+        told = {SHARES_VARIABLE: shares, SHARES_LATER_VARIABLE: later}
+        environment = {**environment, **{name: str(count) for name, count in told.items() if count > 1}}
+        memory = GpuMemory(gpus, self._session.children.mark, shared=shares > 1) if gpus else None
+
+        def entered(phase: str) -> None:
+            if later > 1 and phase == flow.alone_until:
+                self._let_others_on(memory)
+
         result = self._runner.run(
             flow,
             parameters,
             extra=self._extra(flow, cluster),
             environment={**environment, **setting.variables},
             cluster=cluster,
-            memory=GpuMemory(gpus, self._session.children.mark, shared=shares > 1) if gpus else None,
+            memory=memory,
             device=self._session.device,
             deadline_s=setting.deadline_s or self._session.settings.deadline_s,
             reproduce=self._reproduction(flow, parameters, cluster, setting),
+            entered=entered,
         )
         result = msgspec.structs.replace(
             result, workaround=setting.workaround, setting=setting.written(on_ray=cluster is not None)
         )
         self._finished(result)
         return result
+
+    def _let_others_on(self, memory: GpuMemory | None) -> None:
+        if memory is not None:
+            memory.share()
+        if self._session.leases is not None:
+            self._session.leases.share()
 
     def _extra(self, flow: Flow, cluster: RayCluster | None) -> dict[str, Any]:
         """Return what goes onto a flow's command line beside its parameters."""

@@ -8,10 +8,12 @@ import pytest
 from pytest_raycompat.flows import engine
 from pytest_raycompat.flows.engine import (
     FLEX_BLOCKS,
+    SHARES_LATER_VARIABLE,
     SHARES_VARIABLE,
     engine_arguments,
     executor_name,
     memory_arguments,
+    take_share,
     variables_for_actors,
 )
 
@@ -52,6 +54,20 @@ def test_what_an_engine_takes_of_a_gpu(
     else:
         monkeypatch.setenv(SHARES_VARIABLE, shares)
     assert memory_arguments(utilization) == told
+
+
+@pytest.mark.parametrize(
+    ("at_first", "later", "utilization"), [(None, "4", 0.23), ("4", None, 0.23), (None, None, None)]
+)
+def test_what_further_engines_take_of_it(
+    monkeypatch: pytest.MonkeyPatch, at_first: str | None, later: str | None, utilization: float | None
+) -> None:
+    for name, value in ((SHARES_VARIABLE, at_first), (SHARES_LATER_VARIABLE, later)):
+        monkeypatch.setenv(name, value or "")
+        if value is None:
+            monkeypatch.delenv(name)
+    take_share()
+    assert memory_arguments().get("gpu_memory_utilization") == utilization
 
 
 @pytest.mark.parametrize(

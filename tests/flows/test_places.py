@@ -104,6 +104,24 @@ def test_which_flows_share_a_gpu(
     assert make(shares=4, cuda=False).shares(flow, parameters) == 1
 
 
+@pytest.mark.parametrize(
+    ("flow", "parameters", "asked", "shares"),
+    [
+        (FLOWS["rlhf"], {"executor": "ray-v2", "sleep": True}, NOTHING_ASKED, 4),
+        (FLOWS["rlhf"], {"executor": "ray-v2"}, Asked(alone=True), 4),
+        (FLOWS["rlhf"], {"executor": "ray-v2", "sleep": True}, Asked(memory_gb=26.0), 1),
+        (FLOWS["rlhf"], {"executor": "ray-v0"}, NOTHING_ASKED, 1),
+        (FLOWS["generate"], {"executor": "ray-v2"}, Asked(alone=True), 1),
+    ],
+    ids=["engines-that-sleep", "asked-for", "more-than-a-share", "the-v0-engine", "to-the-end"],
+)
+def test_who_lets_others_on_in_the_end(
+    make: Callable[..., Places], flow: Flow, parameters: dict[str, Any], asked: Asked, shares: int
+) -> None:
+    assert make(shares=4).shares_later(flow, parameters, asked) == shares
+    assert make(shares=4, cuda=False).shares_later(flow, parameters, asked) == 1
+
+
 @pytest.mark.parametrize(("memory_gb", "shares"), [(25.0, 4), (26.0, 1)])
 def test_who_needs_more_than_a_share_has_a_gpu_alone(
     make: Callable[..., Places], memory_gb: float, shares: int

@@ -34,6 +34,7 @@ class Lab:
     modules: Path
     environment: dict[str, str]
     shown: list[tuple[str, float, float]]
+    entered: list[str] = dataclasses.field(default_factory=list)
 
     def run(
         self,
@@ -57,6 +58,7 @@ class Lab:
             device="cpu",
             deadline_s=deadline_s,
             reproduce="raycompat run tiny",
+            entered=self.entered.append,
         )
 
     def log(self, result: FlowResult) -> str:
@@ -427,6 +429,11 @@ os.abort()
 """
     result = lab.run("", program=program)
     assert (result.outcome, result.phase) == ("crash", "launch")
+
+
+def test_each_phase_is_told_as_it_begins(lab: Lab) -> None:
+    lab.run("for name in ('start', 'train', 'start'): reporter.phase(name)")
+    assert lab.entered == ["start", "train", "start", "exit", "over"]
 
 
 def test_progress_is_told_with_the_phase_and_what_is_left(lab: Lab) -> None:

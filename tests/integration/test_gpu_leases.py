@@ -23,7 +23,9 @@ sys.modules["pynvml"] = FakeNvml(*(Device(f"GPU-{{name}}", "NVIDIA H200", 140 * 
 
 from pytest_raycompat.flows import needs, registry
 needs.check_engine = lambda session, flow, parameters: None  # there is no vLLM here
-registry.FLOWS["leased"] = registry.Flow("leased", "corp_flows.leased", takes_share={takes_share})
+registry.FLOWS["leased"] = registry.Flow(
+    "leased", "corp_flows.leased", takes_share={takes_share}, alone_until={alone_until!r}
+)
 """
 FLOW = """
 import argparse, json, os, sys, time
@@ -32,6 +34,7 @@ from pytest_raycompat.flows.reporting import run_program
 parser = argparse.ArgumentParser()
 parser.add_argument("--log")
 parser.add_argument("--seconds", type=float)
+parser.add_argument("--seconds-later", type=float, default=0.0)
 parser.add_argument("--number")
 parser.add_argument("--executor")
 parser.add_argument("--tensor-parallel-size")
@@ -44,6 +47,10 @@ def body(reporter):
     time.sleep(arguments.seconds)
     said = {"gpus": os.environ["CUDA_VISIBLE_DEVICES"].split(","), "began": began, "ended": time.time()}
     said["shares"] = os.environ.get("RAYCOMPAT_GPU_SHARES")
+    said["shares_later"] = os.environ.get("RAYCOMPAT_GPU_SHARES_LATER")
+    reporter.phase("later")
+    time.sleep(arguments.seconds_later)
+    said["over"] = time.time()
     with open(arguments.log, "a") as stream:
         stream.write(json.dumps(said) + "\\n")
 
@@ -61,7 +68,8 @@ import pytest
 )
 def test_it(run_flow, number):
     size = {sizes!r}[number % len({sizes!r})]
-    run_flow("leased", executor="mp", tensor_parallel_size=size, number=number, seconds={seconds}, log={log!r})
+    later = {{"seconds_later": {seconds_later}}} if number == {alone} else {{}}
+    run_flow("leased", executor="mp", tensor_parallel_size=size, number=number, seconds={seconds}, log={log!r}, **later)
 """
 
 
@@ -92,10 +100,15 @@ def start(
         takes_share: bool = False,
         vllm: str = "0.32.0",
         alone: int | None = None,
+        alone_until: str = "",
+        seconds_later: float = 0.0,
     ) -> Any:
-        pytester.makeconftest(CONFTEST.format(root=str(Path(__file__).parents[2]), takes_share=takes_share))
+        root = str(Path(__file__).parents[2])
+        pytester.makeconftest(CONFTEST.format(root=root, takes_share=takes_share, alone_until=alone_until))
         python = make_interpreter({"ray": "2.60.0", "vllm": vllm})
-        tests = TESTS.format(count=count, sizes=sizes, seconds=seconds, log=str(log), alone=alone)
+        tests = TESTS.format(
+            count=count, sizes=sizes, seconds=seconds, seconds_later=seconds_later, log=str(log), alone=alone
+        )
         pytester.path.joinpath(f"test_{name}.py").write_text(tests)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"test_{name}.py", *arguments]
         command += ["--ray-cluster=local", "--raycompat-device=cuda", f"--raycompat-python={python}"]
@@ -181,6 +194,19 @@ def test_a_test_that_needs_gpus_alone_begins_and_has_them(start: Callable[..., A
     assert first["shares"] is None
     assert [one["shares"] for one in others] == ["4"] * 3
     assert all(one["began"] > first["ended"] for one in others)
+
+
+def test_a_flow_that_needs_gpus_alone_no_longer_lets_others_onto_them(
+    start: Callable[..., Any], log: Path, pytester: pytest.Pytester
+) -> None:
+    options = {"mask": "0,1", "sizes": [2], "count": 4, "seconds": 1.0, "takes_share": True, "alone": 3}
+    finish(start("until", "-n4", "--raycompat-flows-per-gpu=4", **options, alone_until="later", seconds_later=8.0))
+    first, *others = sorted(turns(log), key=lambda turn: float(turn["began"]))
+    assert (first["shares"], first["shares_later"]) == (None, "4")
+    assert [(one["shares"], one["shares_later"]) for one in others] == [("4", None)] * 3
+    assert all(first["ended"] < one["began"] < first["over"] for one in others)
+    shared = [record.evidence.get("gpu_memory_shared", False) for record in report_of(pytester, "until").results]
+    assert shared == [True] * 4
 
 
 def test_two_runs_share_the_machine(start: Callable[..., Any], log: Path) -> None:
