@@ -95,11 +95,14 @@ class GpuLeases:
 
     def share(self) -> None:
         """Let others onto the GPUs that this process has alone: it keeps a share of each."""
-        if self.shares > 1:
-            with self._files.deciding():
-                for uuid, lock in self._locks.items():
-                    if lock.whole:
-                        self._locks[uuid] = self._files.divide(uuid, lock, self.shares)
+        with self._files.deciding():  # so nobody takes one between its two locks
+            whole = [uuid for uuid, lock in self._locks.items() if lock.whole]
+            for uuid in whole:
+                self._files.unlock(self._locks.pop(uuid))
+            locked, _ = self._files.lock_free(whole, self.shares)
+            for lock in locked.values():
+                self._files.sign(lock)
+            self._locks |= locked
 
     def hold(
         self,

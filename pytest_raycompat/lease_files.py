@@ -30,16 +30,6 @@ def lease_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"raycompat-{os.getuid()}-gpus"
 
 
-def share_file(uuid: str, number: int, shares: int) -> str:
-    """Name the file to lock for one of the shares into which a GPU is divided."""
-    return f"{uuid}.share-{number}{of(shares)}"
-
-
-def of(shares: int) -> str:
-    """Return the end of the names of such files."""
-    return f"-of-{shares}.lock"
-
-
 @dataclass(frozen=True)
 class Ticket:
     """A place in the line; ``name`` sorts by when it was taken."""
@@ -141,28 +131,16 @@ class LeaseFiles:
 
     def _lock_share(self, uuid: str, shares: int) -> Lock | None:
         whole = self._open(f"{uuid}.lock")
-        if try_lock(whole, shared=True) and all(name.endswith(of(shares)) for name in self._shares_taken(uuid)):
+        divided = f"-of-{shares}.lock"
+        if try_lock(whole, shared=True) and all(name.endswith(divided) for name in self._shares_taken(uuid)):
             for number in range(shares):
-                name = share_file(uuid, number, shares)
+                name = f"{uuid}.share-{number}{divided}"
                 descriptor = self._open(name)
                 if try_lock(descriptor):
                     return Lock((whole, descriptor), number, name)
                 os.close(descriptor)
         os.close(whole)
         return None
-
-    def divide(self, uuid: str, lock: Lock, shares: int) -> Lock:
-        """Turn the lock of a whole GPU into one of a share; call it only while :meth:`deciding`.
-
-        Who locks a file anew may lose it for a moment (flock(2)), in which nobody else looks at it.
-        """
-        fcntl.flock(lock.descriptors[0], fcntl.LOCK_SH)
-        name = share_file(uuid, 0, shares)
-        descriptor = self._open(name)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        divided = Lock((*lock.descriptors, descriptor), 0, name)
-        self.sign(divided)
-        return divided
 
     def has_company(self, uuid: str, lock: Lock) -> bool:
         """Tell whether others share a GPU of which ``lock`` has a share; call it only while :meth:`deciding`."""

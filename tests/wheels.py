@@ -12,8 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def make_wheel(folder: Path, name: str, version: str, requires: Iterable[str] = (), tag: str = "py3-none-any") -> Path:
-    """Write a wheel with nothing in it but what it says of itself."""
+def make_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    requires: Iterable[str] = (),
+    tag: str = "py3-none-any",
+    contents: Iterable[str] = (),
+) -> Path:
+    """Write a wheel with nothing in it but what it says of itself, and ``contents``, which are empty files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = name.replace("-", "_")
     information = f"{written}-{version}.dist-info"
@@ -22,6 +29,7 @@ def make_wheel(folder: Path, name: str, version: str, requires: Iterable[str] = 
         *(f"Requires-Dist: {one}" for one in requires),
     ]
     files = {
+        **dict.fromkeys(contents, ""),
         f"{information}/METADATA": "\n".join(metadata) + "\n",
         f"{information}/WHEEL": f"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
@@ -31,6 +39,12 @@ def make_wheel(folder: Path, name: str, version: str, requires: Iterable[str] = 
         for file, text in {**files, f"{information}/RECORD": record}.items():
             archive.writestr(file, text)
     return path
+
+
+def install_wheel(wheel: Path, site: Path) -> None:
+    """Unpack a wheel into a folder for Python's path."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
 
 
 def make_index(folder: Path, wheels: Iterable[Path]) -> str:

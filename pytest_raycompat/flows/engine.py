@@ -22,9 +22,9 @@ not set, all engines of a machine want port 100 (_select_tcpstore_port, vllm/v1/
 PORTS_AFTER = 100
 """How far after ``PORT_VARIABLE`` they begin."""
 SHARES_VARIABLE = "RAYCOMPAT_GPU_SHARES"
+"""Says how many flows may be on a GPU; each takes its share of the memory."""
 SHARES_LATER_VARIABLE = "RAYCOMPAT_GPU_SHARES_LATER"
 """The same for a flow that has its GPUs alone at first, from :func:`take_share` on."""
-"""Says how many flows may be on a GPU; each takes its share of the memory."""
 UTILIZATION = 0.92
 """What vLLM takes of a GPU, and so wants free, unless it is told otherwise (vllm/config/cache.py, 0.32.0; once 0.9)."""
 FLEX_BLOCKS = 16384
@@ -172,7 +172,8 @@ def memory_arguments(utilization: float | None = None) -> dict[str, Any]:
 
 def take_share() -> None:
     """Have further engines of this process take a share of each GPU, where others may be on them from now on."""
-    os.environ[SHARES_VARIABLE] = os.environ.get(SHARES_LATER_VARIABLE, os.environ.get(SHARES_VARIABLE, "1"))
+    if SHARES_LATER_VARIABLE in os.environ:
+        os.environ[SHARES_VARIABLE] = os.environ[SHARES_LATER_VARIABLE]
 
 
 def data_parallel_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class Places:
 
     def shares_later(self, flow: Flow, parameters: Mapping[str, Any], asked: Asked = NOTHING_ASKED) -> int:
         """Say the same of a flow that has its GPUs alone, for when it lets others onto them; 1 where it never does."""
-        return self._divided(asked) if flow.alone_until and flow.may_share(parameters) else 1
+        alone = self.shares(flow, parameters, asked) == 1
+        return self._divided(asked) if alone and flow.alone_until and flow.may_share(parameters) else 1
 
     def _divided(self, asked: Asked) -> int:
         leases = self._session.leases

@@ -42,13 +42,15 @@ class Flow:
     def shares(self, parameters: Mapping[str, Any]) -> bool:
         """Whether other flows may be on its GPUs.
 
-        Not where it measures their memory, as engines that sleep do, nor with the V0 engine, which measures what is
-        left for its KV cache whatever it is told.
+        Not where it measures their memory, as engines that sleep do.
         """
         return self.may_share(parameters) and not parameters.get("sleep")
 
     def may_share(self, parameters: Mapping[str, Any]) -> bool:
-        """Whether its engines can be told how much of a GPU they take."""
+        """Whether its engines can be told how much of a GPU they take.
+
+        Not the V0 engine, which measures what is left for its KV cache whatever it is told.
+        """
         return self.takes_share and parameters.get("executor") != "ray-v0"
 
     def proves(self, parameters: Mapping[str, Any]) -> bool:

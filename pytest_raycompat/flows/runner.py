@@ -39,7 +39,7 @@ Progress = Callable[[str, float, float], None]
 class Observed:
     """What a flow has told so far; ``entered`` is told each phase that it goes on to."""
 
-    entered: Callable[[str], None] = lambda phase: None
+    entered: Callable[[str], None]
     phase: str = "launch"
     phase_began: float = field(default_factory=time.monotonic)
     timings: dict[str, float] = field(default_factory=dict)

@@ -216,7 +216,7 @@ class FlowRuns:
         if gpus and cluster is None:
             environment = {**environment, **mask_of(gpus)}
         shares = self._places.shares(flow, parameters, setting.asked) if gpus else 1
-        later = self._places.shares_later(flow, parameters, setting.asked) if gpus and shares == 1 else 1
+        later = self._places.shares_later(flow, parameters, setting.asked) if gpus else 1
         told = {SHARES_VARIABLE: shares, SHARES_LATER_VARIABLE: later}
         environment = {**environment, **{name: str(count) for name, count in told.items() if count > 1}}
         memory = GpuMemory(gpus, self._session.children.mark, shared=shares > 1) if gpus else None

@@ -150,13 +150,16 @@ def unpack(folder: Path, streams: list[int]) -> None:
 
 def complaints(target: Path, manifest: dict[str, Any]) -> Iterator[str]:
     """Say what this host lacks, has in another version than is needed, or has where Python will not find it."""
+    specifier_set = find_specifier_set()
     for name, version in manifest["expected"].items():
         there = installed(name)
         if there is None:
             yield f"this host lacks {name} {version or ''}".rstrip()
-        else:
-            yield from unmet(name, there.version, manifest.get("needed", {}).get(name, {}))
-            yield from hidden(target, name, there)
+            continue
+        for specifier, who in manifest["needed"].get(name, {}).items():
+            if specifier_set is not None and not specifier_set(specifier).contains(there.version, prereleases=True):
+                yield f"this host has {name} {there.version}, and {who} needs {specifier}: pack {name} too"
+        yield from hidden(target, name, there)
 
 
 def installed(name: str) -> importlib.metadata.Distribution | None:
@@ -165,14 +168,6 @@ def installed(name: str) -> importlib.metadata.Distribution | None:
         return importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def unmet(name: str, version: str, needed: dict[str, str]) -> Iterator[str]:
-    """Say who needs another version of a distribution."""
-    specifier_set = find_specifier_set()
-    for specifier, who in needed.items():
-        if specifier_set is not None and not specifier_set(specifier).contains(version, prereleases=True):
-            yield f"this host has {name} {version}, and {who} needs {specifier}: pack {name} too"
 
 
 def find_specifier_set() -> Any:
@@ -191,16 +186,20 @@ def hidden(target: Path, name: str, there: importlib.metadata.Distribution) -> I
     The pack comes first. A folder with an ``__init__.py`` is all that there is of a package, wherever others of its
     name are; folders without one are put together.
     """
-    files = [file for file in there.files or () if len(file.parts) > 1 and file.suffix in (".py", ".so")]
-    for top in sorted({file.parts[0] for file in files}):
-        ours = target / top
-        if top in SELDOM_IMPORTED or not ours.is_dir():
+    packages: dict[str, list[str]] = {}
+    for file in there.files or ():
+        if len(file.parts) > 1 and file.suffix in (".py", ".so"):
+            packages.setdefault(file.parts[0], []).append(str(file))
+    for top, files in sorted(packages.items()):
+        if top in SELDOM_IMPORTED or not (target / top).is_dir():
             continue
-        if not (ours / "__init__.py").is_file():
-            if Path(top, "__init__.py") in map(Path, files):
-                yield f"{name} of this host hides {top} of the pack: pack {name} too"
-        elif lacking := [file for file in files if file.parts[0] == top and not (target / file).exists()]:
-            yield f"{top} of the pack hides {lacking[0]} of {name}, which this host has: pack {name} too"
+        whole = f"{top}/__init__.py"
+        if (target / whole).is_file():
+            lacking = next((file for file in files if not (target / file).exists()), None)
+            if lacking is not None:
+                yield f"{top} of the pack hides {lacking} of {name}, which this host has: pack {name} too"
+        elif whole in files:
+            yield f"{name} of this host hides {top} of the pack: pack {name} too"
 
 
 if __name__ == "__main__":

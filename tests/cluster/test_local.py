@@ -141,7 +141,7 @@ print(ray.get(where.remote()))
     assert not Path(variables["HOME"], ".ray").exists()
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="Ray starts a worker for each core, and there is one")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="run it on 2 cores or more: Ray starts a worker for each")
 def test_only_workers_that_have_work_are_started(
     children: Children, variables: dict[str, str], token: Path, tmp_path: Path
 ) -> None:

@@ -4,15 +4,13 @@ from pathlib import Path
 
 from pytest_raycompat.packing.needs import read_needs
 from pytest_raycompat.packing.resolver import Host
+from tests.wheels import install_wheel, make_wheel
 
 HOST = Host("3.12", "x86_64-manylinux_2_35")
 
 
 def distribution(site: Path, name: str, *requires: str) -> None:
-    folder = site / f"{name}-1.0.dist-info"
-    folder.mkdir(parents=True)
-    lines = ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0", *(f"Requires-Dist: {one}" for one in requires)]
-    (folder / "METADATA").write_text("\n".join([*lines, ""]))
+    install_wheel(make_wheel(site / "wheels", name, "1.0", requires), site)
 
 
 def test_what_others_ask_for(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from pytest_raycompat.packing import unpack
+from tests.wheels import install_wheel, make_wheel
 
 
 def files(root: Path, *names: str) -> None:
@@ -27,10 +28,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install(host: Path, name: str, version: str, *names: str) -> None:
-    info = f"{name.replace('-', '_')}-{version}.dist-info"
-    files(host, *names, f"{info}/METADATA", f"{info}/RECORD")
-    (host / info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    (host / info / "RECORD").write_text("".join(f"{one},,\n" for one in (*names, f"{info}/METADATA")))
+    install_wheel(make_wheel(host / "wheels", name, version, contents=names), host)
 
 
 def complaints(target: Path, *expected: str, needed: dict[str, dict[str, str]] | None = None) -> Sequence[str]:
