@@ -168,8 +168,8 @@ class GpuLeases:
             LeaseError: they do not in time; says which processes have it.
         """
         began = time.monotonic()
-        while unfit := [use for use in read_use(gpus) if not enough(use)]:
-            waited, text = time.monotonic() - began, "; ".join(map(str, unfit))
+        while unfit := [use.gpu for use in read_use(gpus) if not enough(use)]:
+            waited, text = time.monotonic() - began, "; ".join(map(str, read_use(unfit, holders=True)))
             if waited >= limit_s:
                 raise LeaseError(f"memory of {plural(len(unfit), 'GPU')} is not free after {waited:.0f} s: {text}")
             self._waiting(text, waited, limit_s - waited)
@@ -205,24 +205,25 @@ class GpuLeases:
                 fit.sort(key=lambda uuid: (locked[uuid].share or 0, -round(uses[uuid].free_gb)))
                 company = any(self._files.has_company(uuid, lock) for uuid, lock in locked.items())
                 needed = count - len(self._locks)
-                if comes_first or len(fit) < needed:
-                    unfit = [uses.get(uuid) for uuid in locked if uuid not in fit]
-                    return Lack(self._lacking(ahead, holders, unfit), others=bool(ahead or holders or company))
-                alone = self._greedy and not rivals and not holders and not company
-                for uuid in fit[: max(needed, most - len(self._locks)) if alone else needed]:
-                    self._files.sign(locked[uuid])
-                    self._locks[uuid] = locked.pop(uuid)
+                unfit = [gpu for gpu in self.gpus if gpu.uuid in locked and gpu.uuid not in fit]
+                if not comes_first and len(fit) >= needed:
+                    alone = self._greedy and not rivals and not holders and not company
+                    for uuid in fit[: max(needed, most - len(self._locks)) if alone else needed]:
+                        self._files.sign(locked[uuid])
+                        self._locks[uuid] = locked.pop(uuid)
+                    return None
             finally:
                 for lock in locked.values():
                     self._files.unlock(lock)
-        return None
+        return Lack(self._lacking(ahead, holders, unfit), others=bool(ahead or holders or company))
 
-    def _lacking(self, ahead: Sequence[Ticket], holders: Mapping[str, str], unfit: Sequence[Use | None]) -> str:
+    def _lacking(self, ahead: Sequence[Ticket], holders: Mapping[str, str], unfit: Sequence[Gpu]) -> str:
         names = {gpu.uuid: gpu.id for gpu in self.gpus}
+        uses = read_use(unfit, holders=True)
         said = [str(ticket) for ticket in ahead]
         said += [f"GPU {names[uuid]} is held by {holder}" for uuid, holder in holders.items()]
-        said += [str(use) for use in unfit if use is not None]
-        said += ["the driver lists a GPU no more"] if None in unfit else []
+        said += map(str, uses)
+        said += ["the driver lists a GPU no more"] if len(uses) < len(unfit) else []
         return "; ".join(said)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,55 +49,66 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Use:
-    """What a GPU is used for at one moment. ``free_gb`` and ``used_gb`` are in GiB."""
+    """What a GPU is used for at one moment. ``free_gb`` and ``used_gb`` are in GiB.
+
+    ``holders`` are the processes that have memory on it; None where the driver was not asked.
+    """
 
     gpu: Gpu
     free_gb: float
     used_gb: float
-    holders: tuple[Holder, ...] = ()
+    holders: tuple[Holder, ...] | None = None
 
     def __str__(self) -> str:
+        said = f"GPU {self.gpu.id} has {self.free_gb:.1f} of {self.gpu.memory_gb:.1f} GiB free"
+        if self.holders is None:
+            return said
         held = ", ".join(str(holder) for holder in self.holders) or "no process that the driver names"
-        return f"GPU {self.gpu.id} has {self.free_gb:.1f} of {self.gpu.memory_gb:.1f} GiB free, held by {held}"
+        return f"{said}, held by {held}"
 
 
-@contextlib.contextmanager
-def driver() -> Iterator[Any]:
-    """Give NVML's bindings while they are started; None where there is no NVIDIA driver."""
+def driver() -> Any:
+    """Return NVML's bindings, started; None where there is no NVIDIA driver.
+
+    They stay so for the life of this process. Starting and stopping them takes hundreds of calls under a lock that the
+    driver has once for the whole host, and that starting CUDA and taking memory need too: twenty processes that did so
+    a few times a second doubled the time that an engine takes to start (seen with four H200, driver 580).
+    """
     import pynvml
 
     try:
-        pynvml.nvmlInit()
+        return _started(pynvml, os.getpid())
     except pynvml.NVMLError:
-        yield None
-        return
-    try:
-        yield pynvml
-    finally:
-        pynvml.nvmlShutdown()
+        return None
+
+
+@functools.cache
+def _started(nvml: Any, process: int) -> Any:
+    nvml.nvmlInit()
+    return nvml
 
 
 def driver_version() -> str | None:
     """Return the version of the NVIDIA driver; None without one."""
-    with driver() as nvml:
-        return None if nvml is None else as_text(nvml.nvmlSystemGetDriverVersion())
+    nvml = driver()
+    return None if nvml is None else as_text(nvml.nvmlSystemGetDriverVersion())
 
 
 def installed_gpus() -> tuple[Gpu, ...]:
     """List the GPUs of the machine; for one that MIG has divided, its instances. Empty where there is no driver."""
-    with driver() as nvml:
-        if nvml is None:
-            return ()
-        found: list[Gpu] = []
-        for index in range(nvml.nvmlDeviceGetCount()):
-            handle = nvml.nvmlDeviceGetHandleByIndex(index)
-            whole = look_at(nvml, handle, str(index))
-            if is_divided(nvml, handle):
-                parts = [look_at(nvml, part) for part in instances(nvml, handle)]
-                found += [replace(part, part_of=(whole.id, whole.uuid)) for part in parts]
-            else:
-                found.append(whole)
-        return tuple(found)
+    nvml = driver()
+    if nvml is None:
+        return ()
+    found: list[Gpu] = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        whole = look_at(nvml, handle, str(index))
+        if is_divided(nvml, handle):
+            parts = [look_at(nvml, part) for part in instances(nvml, handle)]
+            found += [replace(part, part_of=(whole.id, whole.uuid)) for part in parts]
+        else:
+            found.append(whole)
+    return tuple(found)
 
 
 def look_at(nvml: Any, handle: Any, index: str | None = None) -> Gpu:
@@ -168,21 +181,27 @@ def named_by(entry: str, installed: Iterable[Gpu]) -> Gpu | None:
     return next(iter(wholes.values())) if len(wholes) == 1 else None
 
 
-def read_use(gpus: Iterable[Gpu]) -> tuple[Use, ...]:
-    """Read what ``gpus`` are used for now. A GPU that the driver no longer has is left out."""
-    with driver() as nvml:
-        if nvml is None:
-            return ()
-        found = []
-        for gpu in gpus:
-            with contextlib.suppress(nvml.NVMLError):
-                handle = nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
-                memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-                found.append(Use(gpu, memory.free / GIB, memory.used / GIB, holders(nvml, handle)))
-        return tuple(found)
+def read_use(gpus: Iterable[Gpu], *, holders: bool = False) -> tuple[Use, ...]:
+    """Read what ``gpus`` are used for now. A GPU that the driver no longer has is left out.
+
+    Args:
+        gpus: those to ask of.
+        holders: whether to list the processes too, which costs the driver more than the memory does.
+    """
+    nvml = driver()
+    if nvml is None:
+        return ()
+    found = []
+    for gpu in gpus:
+        with contextlib.suppress(nvml.NVMLError):
+            handle = nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+            memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+            processes = holders_of(nvml, handle) if holders else None
+            found.append(Use(gpu, memory.free / GIB, memory.used / GIB, processes))
+    return tuple(found)
 
 
-def holders(nvml: Any, handle: Any) -> tuple[Holder, ...]:
+def holders_of(nvml: Any, handle: Any) -> tuple[Holder, ...]:
     """List the processes that have memory on a GPU, the one with the most first."""
     processes: dict[int, float | None] = {}
     for ask in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):

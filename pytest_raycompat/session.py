@@ -80,7 +80,7 @@ class Session:
     @cached_property
     def _first_look(self) -> tuple[tuple[Gpu, ...], tuple[Use, ...]]:
         gpus = visible_gpus(installed_gpus(), os.environ)
-        return gpus, read_use(gpus)
+        return gpus, read_use(gpus, holders=True)
 
     @property
     def visible_gpus(self) -> tuple[Gpu, ...]:

@@ -45,14 +45,12 @@ class FakeNvml(ModuleType):
         self.devices = devices
         self.driver = driver
         self.started = 0
+        self.listed = 0
 
     def nvmlInit(self) -> None:
         if not self.driver:
             raise NVMLError
         self.started += 1
-
-    def nvmlShutdown(self) -> None:
-        self.started -= 1
 
     def nvmlSystemGetDriverVersion(self) -> str:
         return "580.82.07"
@@ -94,6 +92,7 @@ class FakeNvml(ModuleType):
         return part
 
     def nvmlDeviceGetComputeRunningProcesses(self, device: Device) -> tuple[Process, ...]:
+        self.listed += 1
         if not device.lists_processes:
             raise NVMLError
         return device.processes

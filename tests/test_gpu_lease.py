@@ -28,7 +28,7 @@ import random, sys, time
 from pathlib import Path
 from pytest_raycompat import gpu_lease
 from pytest_raycompat.gpus import Gpu, Use
-gpu_lease.read_use = lambda gpus: tuple(Use(gpu, 139.0, 1.0) for gpu in gpus)
+gpu_lease.read_use = lambda gpus, holders=False: tuple(Use(gpu, 139.0, 1.0) for gpu in gpus)
 gpu_lease.LOOK_EVERY_S = 0.01
 folder, here = Path(sys.argv[1]), Path(sys.argv[2])
 gpus = tuple(Gpu(str(index), "NVIDIA H200", 140.0, f"GPU-{index}") for index in range(int(sys.argv[3])))
@@ -172,7 +172,7 @@ def uses(monkeypatch: pytest.MonkeyPatch) -> dict[str, Use]:
     """What each GPU is used for; a test may change it."""
     found = {gpu.uuid: Use(gpu, 139.0, 1.0) for gpu in GPUS}
 
-    def read(gpus: Sequence[Gpu]) -> tuple[Use, ...]:
+    def read(gpus: Sequence[Gpu], *, holders: bool = False) -> tuple[Use, ...]:
         return tuple(found[gpu.uuid] for gpu in gpus if gpu.uuid in found)
 
     monkeypatch.setattr(gpu_lease, "read_use", read)

@@ -113,14 +113,38 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeNvml]:
 
 
 def test_a_divided_gpu_is_its_instances(machine: Callable[..., FakeNvml]) -> None:
-    nvml = machine(L4, DIVIDED, H200)
+    machine(L4, DIVIDED, H200)
     assert installed_gpus() == (
         Gpu("0", "NVIDIA L4", 24, "GPU-l4"),
         Gpu("MIG-1", "NVIDIA H200 MIG 1g", 16, "MIG-1", ("1", "GPU-divided")),
         Gpu("MIG-2", "NVIDIA H200 MIG 2g", 32, "MIG-2", ("1", "GPU-divided")),
         Gpu("2", "NVIDIA H200", 140, "GPU-h200"),
     )
+
+
+def test_the_driver_is_started_once(machine: Callable[..., FakeNvml]) -> None:
+    nvml = machine(L4, H200)
     assert nvml.started == 0
+    for _ in range(3):
+        assert len(read_use(installed_gpus())) == 2
+    assert nvml.started == 1
+
+
+def test_a_process_that_was_forked_starts_the_driver_itself(
+    machine: Callable[..., FakeNvml], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml = machine(L4)
+    installed_gpus()
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    installed_gpus()
+    assert nvml.started == 2
+
+
+def test_a_driver_that_comes_later_is_found(machine: Callable[..., FakeNvml]) -> None:
+    nvml = machine(L4, driver=False)
+    assert installed_gpus() == ()
+    nvml.driver = True
+    assert len(installed_gpus()) == 1
 
 
 @pytest.mark.parametrize(
@@ -162,13 +186,17 @@ def test_who_holds_a_gpu(machine: Callable[..., FakeNvml], monkeypatch: pytest.M
     monkeypatch.setattr("pytest_raycompat.gpus.name_of", {7: "ray::Worker", 8: "", 9: "Xorg"}.__getitem__)
     processes = (Process(9, None), Process(8, 2 * GIB), Process(7, 60 * GIB))
     machine(dataclasses.replace(H200, used=62 * GIB, processes=processes), L4)
-    busy, idle = read_use(installed_gpus())
+    busy, idle = read_use(installed_gpus(), holders=True)
     assert (busy.free_gb, busy.used_gb) == (78, 62)
     assert str(busy) == (
         "GPU 0 has 78.0 of 140.0 GiB free, held by ray::Worker (pid 7, 60.0 GiB), "
         "a process of another container (pid 8, 2.0 GiB), Xorg (pid 9)"
     )
     assert str(idle) == "GPU 1 has 24.0 of 24.0 GiB free, held by no process that the driver names"
+    assert list(map(str, read_use(installed_gpus()))) == [
+        "GPU 0 has 78.0 of 140.0 GiB free",
+        "GPU 1 has 24.0 of 24.0 GiB free",
+    ]
 
 
 def test_the_use_of_an_instance(machine: Callable[..., FakeNvml]) -> None:
@@ -178,7 +206,7 @@ def test_the_use_of_an_instance(machine: Callable[..., FakeNvml]) -> None:
 
 def test_a_driver_that_does_not_list_processes(machine: Callable[..., FakeNvml]) -> None:
     machine(dataclasses.replace(H200, used=GIB, lists_processes=False))
-    assert [(use.used_gb, use.holders) for use in read_use(installed_gpus())] == [(1, ())]
+    assert [(use.used_gb, use.holders) for use in read_use(installed_gpus(), holders=True)] == [(1, ())]
 
 
 def test_a_gpu_that_is_gone(machine: Callable[..., FakeNvml]) -> None:

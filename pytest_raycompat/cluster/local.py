@@ -33,6 +33,11 @@ LABELS_AS_PAIRS_SINCE = ">=2.46"
 PRESTART_VARIABLE = "RAY_prestart_worker_first_driver"
 """Whether a node starts a worker for each of its CPUs with the first driver, most of which would never work
 (``prestart_worker_first_driver`` in src/ray/common/ray_config_def.h, Ray 2.35.0 to 2.60.0)."""
+REPORTER_VARIABLE = "REPORTER_UPDATE_INTERVAL_MS"
+"""How often a node's dashboard agent reads its processes and GPUs, each time with NVML started and stopped, every 5 s
+by default (ray/dashboard/modules/reporter/reporter_consts.py, Ray 2.35.0 to 2.60.0). Nobody looks at the dashboard of
+these clusters, and the GPUs' driver makes all others of the host wait meanwhile: see ``driver`` of ``gpus``."""
+REPORTER_INTERVAL_MS = 60_000
 OBJECT_STORE_BYTES = 256 * 1024**2
 END_GRACE_S = 8.0
 """``ray start --block`` ends its processes within about 2 s of SIGTERM (seen with 2.35.0 and 2.60.0)."""
@@ -200,6 +205,7 @@ class LocalCluster:
         environment = {key: value for key, value in self.environment.items() if key != "RAY_ADDRESS"}
         environment["VLLM_HOST_IP"] = address
         environment[PRESTART_VARIABLE] = "0"
+        environment.setdefault(REPORTER_VARIABLE, str(REPORTER_INTERVAL_MS))
         if self.device == "cuda":
             taken, self._unused = self._unused[: shape.gpus], self._unused[shape.gpus :]
             environment |= mask_of(taken)

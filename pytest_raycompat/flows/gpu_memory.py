@@ -17,7 +17,7 @@ TOLERANCE_GB = 0.25
 """How much more may be used than before, in GiB: what is left of a process takes more, its CUDA context alone."""
 LOOK_EVERY_S = 0.2
 NOTE_EVERY_S = 1.0
-"""How often the memory is looked at while a flow runs: a driver is asked anew each time."""
+"""How often the memory is looked at while a flow runs."""
 
 
 class GpuMemory:
@@ -34,7 +34,7 @@ class GpuMemory:
         self._gpus = tuple(gpus)
         self._mark = mark
         self._shared = shared
-        self._before = self._read()
+        self._before = self._read(holders=True)
         self._peak = {uuid: use.used_gb for uuid, use in self._before.items()}
         self._looked_at = time.monotonic()
 
@@ -42,13 +42,13 @@ class GpuMemory:
         """Go on with others on the GPUs."""
         self._shared = True
 
-    def _read(self) -> dict[str, Use]:
-        return {use.gpu.uuid: use for use in read_use(self._gpus)}
+    def _read(self, *, holders: bool) -> dict[str, Use]:
+        return {use.gpu.uuid: use for use in read_use(self._gpus, holders=holders)}
 
     def look(self) -> None:
         """Note what is used now, about once a second: the most that was seen counts."""
         if time.monotonic() - self._looked_at >= NOTE_EVERY_S:
-            self._note(self._read())
+            self._note(self._read(holders=False))
             self._looked_at = time.monotonic()
 
     def _note(self, uses: dict[str, Use]) -> None:
@@ -67,9 +67,9 @@ class GpuMemory:
         began = time.monotonic()
         shared = {"gpu_memory_shared": True} if self._shared else {}
         while True:
-            now = self._read()
+            now = self._read(holders=False)
             self._note(now)
-            missing = [said for use in now.values() if (said := self._missing(use)) is not None]
+            missing = self._missing(now)
             waited = time.monotonic() - began
             if not missing:
                 return {"gpu_memory": self._measured(now), "gpu_memory_returned_after_s": round(waited, 3), **shared}
@@ -78,19 +78,26 @@ class GpuMemory:
                 return {"gpu_memory": self._measured(now), "gpu_memory_not_returned": said, **shared}
             time.sleep(LOOK_EVERY_S)
 
-    def _missing(self, now: Use) -> str | None:
+    def _missing(self, now: dict[str, Use]) -> list[str]:
+        """Say of each GPU that has more in use than before who has it; its processes are listed for these alone."""
+        more = [use.gpu for use in now.values() if use.used_gb - self._used_before(use) > TOLERANCE_GB]
+        return [said for use in read_use(more, holders=True) if (said := self._missing_of(use)) is not None]
+
+    def _used_before(self, now: Use) -> float:
         before = self._before.get(now.gpu.uuid)
-        if before is None:
-            return None
-        were = {holder.pid for holder in before.holders}
-        new = [holder for holder in now.holders if holder.pid not in were]
+        return now.used_gb if before is None else before.used_gb
+
+    def _missing_of(self, now: Use) -> str | None:
+        held_now = now.holders or ()
+        were = {holder.pid for holder in self._before[now.gpu.uuid].holders or ()}
+        new = [holder for holder in held_now if holder.pid not in were]
         others = [holder for holder in new if self._is_of_others(holder)]
         if self._shared and not any(holder.name for holder in new if holder not in others):
             return None
-        excess = now.used_gb - before.used_gb - sum(holder.memory_gb or 0.0 for holder in others)
+        excess = now.used_gb - self._used_before(now) - sum(holder.memory_gb or 0.0 for holder in others)
         if excess <= TOLERANCE_GB:
             return None
-        suspects = [holder for holder in new if holder not in others] or now.holders
+        suspects = [holder for holder in new if holder not in others] or held_now
         held = ", ".join(map(str, suspects)) or "no process that the driver names"
         return f"GPU {now.gpu.id} has {excess:.1f} GiB more in use than before, held by {held}"
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_raycompat.flows import gpu_memory
 from pytest_raycompat.flows.gpu_memory import GpuMemory
-from pytest_raycompat.gpus import GIB, installed_gpus, read_use
+from pytest_raycompat.gpus import GIB, installed_gpus, name_of
 from pytest_raycompat.processes.ownership import MARK_VARIABLE
 from tests.fake_nvml import Device, FakeNvml, Process
 
@@ -68,6 +68,19 @@ def test_what_a_flow_takes_and_gives_back(nvml: FakeNvml) -> None:
     assert "gpu_memory_not_returned" not in found
 
 
+def test_processes_are_listed_only_where_more_is_in_use(nvml: FakeNvml) -> None:
+    memory = GpuMemory(installed_gpus(), MARK)
+    assert nvml.listed == 2
+    use(nvml.devices[0], 60.5)
+    memory.look()
+    use(nvml.devices[0], 1)
+    memory.after()
+    assert nvml.listed == 2
+    use(nvml.devices[0], 60.5)
+    memory.after(0.0)
+    assert nvml.listed == 3
+
+
 def test_it_is_waited_for(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = GpuMemory(installed_gpus(), MARK)
     use(nvml.devices[0], 60)
@@ -83,7 +96,7 @@ def test_what_stays_is_held_by_somebody(nvml: FakeNvml, start: Callable[[str], i
     ours = start(MARK)
     use(nvml.devices[1], 62, (ours, 60.0), (1, 1.0))
     found = memory.after(0.05)
-    name = f"{read_use(installed_gpus())[1].holders[0].name} (pid {ours}, 60.0 GiB)"
+    name = f"{name_of(ours)} (pid {ours}, 60.0 GiB)"
     assert found["gpu_memory_not_returned"] == f"after 0 s: GPU 1 has 60.0 GiB more in use than before, held by {name}"
     assert measured(found)[1] == ("1", 2.0, 62.0, 62.0)
 
