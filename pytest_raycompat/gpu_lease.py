@@ -244,8 +244,3 @@ def yielding(ahead: Iterable[Ticket]) -> tuple[bool, frozenset[str]]:
         else:
             comes_first |= ticket.waited_s > PATIENCE_S
     return comes_first, frozenset(kept)
-
-
-def is_greedy(environ: Mapping[str, str]) -> bool:
-    """Tell whether a process may take more than it needs: not where it is one of several workers of pytest-xdist."""
-    return int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) == 1

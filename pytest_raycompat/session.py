@@ -17,7 +17,7 @@ from pytest_raycompat.environment import cache_name, child_environment, describe
 from pytest_raycompat.flows.needs import SHARE_GB, may_share
 from pytest_raycompat.flows.runs import Display, FlowRuns
 from pytest_raycompat.gaps import Gap
-from pytest_raycompat.gpu_lease import GpuLeases, is_greedy
+from pytest_raycompat.gpu_lease import GpuLeases
 from pytest_raycompat.gpus import Gpu, Use, installed_gpus, read_use, visible_gpus
 from pytest_raycompat.head_start import HeadStart
 from pytest_raycompat.judge import Judge
@@ -27,6 +27,7 @@ from pytest_raycompat.models.tiny import write_tiny_model
 from pytest_raycompat.processes.children import Children
 from pytest_raycompat.records import Environment, FlowResult
 from pytest_raycompat.settings import Settings
+from pytest_raycompat.workers import worker_count
 
 if TYPE_CHECKING:
     from pytest_raycompat.compare.baseline import Baseline
@@ -121,7 +122,7 @@ class Session:
             self.visible_gpus,
             lease_folder(),
             self.flows.show_waiting,
-            greedy=is_greedy(os.environ),
+            greedy=worker_count(os.environ) == 1,
             shares=self.flows_per_gpu,
             head_start=HeadStart(self.shared_folder, self.flows.show_waiting),
         )

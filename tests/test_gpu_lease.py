@@ -15,7 +15,7 @@ import pytest
 
 from pytest_raycompat import gpu_lease
 from pytest_raycompat.distribution import ALONE
-from pytest_raycompat.gpu_lease import GpuLeases, is_greedy
+from pytest_raycompat.gpu_lease import GpuLeases
 from pytest_raycompat.gpus import Gpu, Holder, Use
 from pytest_raycompat.head_start import HeadStart
 from pytest_raycompat.lease import LeaseError
@@ -222,11 +222,6 @@ def test_who_is_not_alone_takes_what_it_needs(lease: Callable[..., GpuLeases]) -
 
 def test_one_of_several_workers_takes_what_it_needs(lease: Callable[..., GpuLeases]) -> None:
     assert names(lease(greedy=False).hold(1, most=4)) == ["0"]
-
-
-@pytest.mark.parametrize(("count", "greedy"), [(None, True), ("1", True), ("2", False)])
-def test_who_is_greedy(count: str | None, greedy: bool) -> None:
-    assert is_greedy({} if count is None else {"PYTEST_XDIST_WORKER_COUNT": count}) is greedy
 
 
 def test_released_gpus_can_be_had(lease: Callable[..., GpuLeases]) -> None:

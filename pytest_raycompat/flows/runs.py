@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +24,7 @@ from pytest_raycompat.gpus import Gpu, mask_of
 from pytest_raycompat.judgement import PlannedRun
 from pytest_raycompat.records import FlowResult
 from pytest_raycompat.report.terminal import write_parameters
+from pytest_raycompat.workers import thread_limit, worker_count
 
 if TYPE_CHECKING:
     from pytest_raycompat.session import Session
@@ -219,6 +221,8 @@ class FlowRuns:
         later = self._places.shares_later(flow, parameters, setting.asked) if gpus else 1
         told = {SHARES_VARIABLE: shares, SHARES_LATER_VARIABLE: later}
         environment = {**environment, **{name: str(count) for name, count in told.items() if count > 1}}
+        if gpus:  # without any, one flow runs at a time, and has all cores
+            environment = {**thread_limit(worker_count(os.environ)), **environment}
         memory = GpuMemory(gpus, self._session.children.mark, shared=shares > 1) if gpus else None
 
         def entered(phase: str) -> None:

@@ -28,14 +28,19 @@ def processes_of(sessions: Iterable[int], mark: str | None = None) -> list[psuti
 
 def is_ours(process: psutil.Process, sessions: set[int], mark: str | None) -> bool:
     """Tell whether a process is alive and belongs to one of ``sessions`` or carries ``mark``."""
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        if os.getsid(process.pid) in sessions:
-            return True
-        return mark is not None and process.environ().get(MARK_VARIABLE) == mark
-    except (psutil.Error, OSError):  # it ended meanwhile, or it is another user's
+    try:  # what costs least first: a host may have thousands of processes
+        found = os.getsid(process.pid) in sessions or (mark is not None and mark_of(process) == mark)
+        return found and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, OSError):  # it ended meanwhile
         return False
+
+
+def mark_of(process: psutil.Process) -> str | None:
+    """Read which run started a process; None where none of the user's did, as far as can be seen."""
+    try:
+        return process.environ().get(MARK_VARIABLE)
+    except psutil.Error:  # it ended meanwhile, or it is another user's
+        return None
 
 
 def end_processes(
@@ -78,10 +83,12 @@ def shared_memory_of(processes: Iterable[psutil.Process]) -> set[Path]:
     found: set[Path] = set()
     for process in processes if names else ():
         try:
-            maps = Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
+            maps = Path(f"/proc/{process.pid}/maps").read_bytes()
         except OSError:  # it ended meanwhile, or it is another user's
             continue
-        for line in maps.splitlines():
+        if f" {SHARED_MEMORY}/".encode() not in maps:
+            continue
+        for line in maps.decode(errors="replace").splitlines():
             if f" {SHARED_MEMORY}/" in line:
                 inode = int(line.split(maxsplit=5)[4])  # address, permissions, offset, device, inode, path
                 if inode in names:
@@ -89,13 +96,13 @@ def shared_memory_of(processes: Iterable[psutil.Process]) -> set[Path]:
     return found
 
 
-def remove_unused_segments(segments: Iterable[Path]) -> set[Path]:
-    """Remove those ``segments`` that no process has mapped any more, and return the ones that are gone."""
+def remove_unused_segments(segments: Iterable[Path], processes: Iterable[psutil.Process]) -> set[Path]:
+    """Remove those ``segments`` that none of ``processes`` has mapped, and return the ones that are gone."""
     segments = set(segments)
     gone = {segment for segment in segments if not segment.exists()}
     if segments == gone:
         return gone
-    for segment in segments - gone - shared_memory_of(psutil.process_iter()):
+    for segment in segments - gone - shared_memory_of(processes):
         segment.unlink(missing_ok=True)
         gone.add(segment)
     return gone

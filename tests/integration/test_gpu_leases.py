@@ -48,6 +48,7 @@ def body(reporter):
     said = {"gpus": os.environ["CUDA_VISIBLE_DEVICES"].split(","), "began": began, "ended": time.time()}
     said["shares"] = os.environ.get("RAYCOMPAT_GPU_SHARES")
     said["shares_later"] = os.environ.get("RAYCOMPAT_GPU_SHARES_LATER")
+    said["threads"] = os.environ.get("OMP_NUM_THREADS")
     reporter.phase("later")
     time.sleep(arguments.seconds_later)
     said["over"] = time.time()
@@ -151,6 +152,7 @@ def test_workers_of_xdist_run_side_by_side(start: Callable[..., Any], log: Path,
     assert len(turns(log)) == 4
     assert most_at_once(log) == 2
     assert {gpu for one in turns(log) for gpu in one["gpus"]} == {"2", "1"}
+    assert {one["threads"] for one in turns(log)} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
     for record in report_of(pytester, "xdist").results:
         (measured,) = record.evidence["gpu_memory"]
         assert (measured["before_gb"], measured["peak_gb"], measured["after_gb"]) == (1.0, 1.0, 1.0)
@@ -230,3 +232,13 @@ def test_needs_of_different_sizes_take_turns(start: Callable[..., Any], log: Pat
 def test_what_is_leased_is_named_as_nvml_does(start: Callable[..., Any], log: Path) -> None:
     finish(start("one", mask="GPU-c", sizes=[1], count=1, seconds=0.0))
     assert [turn["gpus"] for turn in turns(log)] == [["2"]]
+
+
+def test_the_threads_of_a_flow_are_the_user_s_to_choose(
+    start: Callable[..., Any], log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    finish(start("alone", mask="0", sizes=[1], count=1, seconds=0.0))
+    monkeypatch.setenv("OMP_NUM_THREADS", "9")
+    finish(start("chosen", "-n2", mask="0", sizes=[1], count=2, seconds=0.0))
+    assert [turn["threads"] for turn in turns(log)] == [None, "9", "9"]

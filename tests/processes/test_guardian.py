@@ -12,6 +12,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from pytest_raycompat.processes import guardian as module
+from pytest_raycompat.processes.guardian import Guardian
+from pytest_raycompat.processes.ownership import MARK_VARIABLE
+
 OWNER = """
 import json, os, subprocess, sys, time
 from pathlib import Path
@@ -187,3 +191,51 @@ time.sleep(0.5)
 """
     _, told = own("time.sleep(60)", children=script)
     assert is_alive(told["guardian"])
+
+
+MAPS = """
+import mmap, sys, time
+with open(sys.argv[1], "x+b") as stream:
+    stream.truncate(4096)
+    mapped = mmap.mmap(stream.fileno(), 4096)
+print(flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("mark", "stays"), [("another run", False), (None, True)], ids=["another-run", "anybody"])
+def test_who_has_a_segment_of_ours(mark: str | None, stays: bool, segment: Path) -> None:
+    environment = {"PATH": "/usr/bin:/bin", **({} if mark is None else {MARK_VARIABLE: mark})}
+    command = [sys.executable, "-c", MAPS, str(segment)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(1.1)  # what is younger may not have its own environment yet
+            guardian = Guardian("ours", os.getpid())
+            guardian.segments = {segment}
+            guardian.handle({"reclaim": True})
+            assert segment.exists() is stays
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("took_s", "pause_s"), [(0.003, 0.1), (0.15, 5.0), (3.0, 10.0)])
+def test_the_longer_a_look_takes_the_fewer_there_are(
+    took_s: float, pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def read(processes: object) -> set[Path]:
+        now[0] += took_s
+        return set()
+
+    monkeypatch.setattr(module, "shared_memory_of", read)
+    guardian = Guardian("ours", os.getpid())
+    assert guardian.is_due()
+    guardian.look()
+    now[0] += pause_s - 0.01
+    assert not guardian.is_due()
+    now[0] += 0.02
+    assert guardian.is_due()
