@@ -19,6 +19,10 @@ FOLDER = "raycompat_folder"
 EXPECTED = "expected.json"
 ALONE = "alone.json"
 """Tests whose flows have their GPUs to themselves; written only where there are any."""
+NEEDED = "needed.json"
+"""How many GPUs each test says that it needs; written where ``ALONE`` is."""
+LET_GO = "alone.let-go"
+"""There once a flow that had its GPUs to itself lets others onto them."""
 WRONG = "wrong.json"
 PROGRESS = "raycompat-progress"
 
@@ -40,18 +44,29 @@ def shared_folder(config: pytest.Config) -> Path:
     return Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
 
 
-def first_of(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float], alone: Collection[str] = ()) -> str:
+def first_of(
+    pieces: Mapping[str, Iterable[str]],
+    seconds: Mapping[str, float],
+    alone: Collection[str] = (),
+    *,
+    sooner: Collection[str] = (),
+    later: Collection[str] = (),
+) -> str:
     """Name the piece of work to begin with: what needs GPUs alone, then what took longest; of those alike, the first.
 
     Args:
         pieces: the tests of each, at least one piece.
         seconds: how long a test took. A piece of which no test is known may take long.
         alone: tests whose flows have their GPUs to themselves. Later they would have to wait for all that has begun.
+        sooner: tests that come before the rest, however long they take.
+        later: tests that come after the rest.
     """
 
-    def rank(name: str) -> tuple[bool, float]:
-        known = [seconds[test] for test in pieces[name] if test in seconds]
-        return any(test in alone for test in pieces[name]), sum(known) if known else float("inf")
+    def rank(name: str) -> tuple[int, float]:
+        tests = list(pieces[name])
+        known = [seconds[test] for test in tests if test in seconds]
+        order = [2 if test in alone else 1 if test in sooner else -1 if test in later else 0 for test in tests]
+        return max(order, default=0), sum(known) if known else float("inf")
 
     return max(pieces, key=rank)
 
@@ -65,8 +80,19 @@ class Controller:
 
     def told(self, name: str) -> list[str]:
         """Read what the workers told."""
+        return list(self._read(name, []))
+
+    def _read(self, name: str, otherwise: Any) -> Any:
         path = Path(self._folder.name, name)
-        return list(json.loads(path.read_text())) if path.exists() else []
+        return json.loads(path.read_text()) if path.exists() else otherwise
+
+    def has_let_go(self) -> bool:
+        """Tell whether a flow that had its GPUs to itself has let others onto them."""
+        return Path(self._folder.name, LET_GO).exists()
+
+    def need_all_of(self, count: int) -> frozenset[str]:
+        """Name the tests that cannot begin while another has some of ``count`` GPUs to itself."""
+        return frozenset(test for test, needed in self._read(NEEDED, {}).items() if needed >= max(count, 1))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -98,6 +124,8 @@ class Controller:
 
         seconds = session.baseline.seconds if session.baseline is not None else {}
         alone = cache(lambda: frozenset(self.told(ALONE)))  # workers tell while they collect
+        need_all = cache(lambda: self.need_all_of(len(session.visible_gpus)))
+        has_let_go = self.has_let_go
 
         class FlowScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]  # xdist may not be installed
             """Takes a class, or a module, with the same parameters for one piece of work."""
@@ -106,9 +134,18 @@ class Controller:
                 return sharing(nodeid)
 
             def _assign_work_unit(self, node: Any) -> None:
-                """Begin with what needs GPUs alone, then with what took longest in the baseline: no such comes last."""
-                self.workqueue.move_to_end(first_of(self.workqueue, seconds, alone()), last=False)
+                """Begin with what needs GPUs alone, then with what took longest in the baseline: no such comes last.
+
+                What needs all GPUs cannot begin meanwhile, so workers take the rest first; then it has waited enough.
+                """
+                waiting = {"later" if self._has_some_alone() else "sooner": need_all() - alone()}
+                self.workqueue.move_to_end(first_of(self.workqueue, seconds, alone(), **waiting), last=False)
                 super()._assign_work_unit(node)
+
+            def _has_some_alone(self) -> bool:
+                begun = (tests for pieces in self.assigned_work.values() for tests in pieces.values())
+                busy = any(test in alone() and not done for tests in begun for test, done in tests.items())
+                return busy and not has_let_go()
 
             def _reschedule(self, node: Any) -> None:
                 """Give a worker its next piece only when it needs it: a flow takes a minute, and others could have it.

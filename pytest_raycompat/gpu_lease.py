@@ -103,6 +103,8 @@ class GpuLeases:
             for lock in locked.values():
                 self._files.sign(lock)
             self._locks |= locked
+        if whole and self._head_start is not None:
+            self._head_start.let_go()
 
     def hold(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from pytest_raycompat.distribution import ALONE
+from pytest_raycompat.distribution import ALONE, LET_GO
 from pytest_raycompat.lease import LOOK_EVERY_S, Waiting
 
 LIMIT_S = 8.0
@@ -32,6 +32,11 @@ class HeadStart:
         """Note that a flow has its GPUs alone."""
         if self._folder is not None:
             (self._folder / BEGUN).touch()
+
+    def let_go(self) -> None:
+        """Note that it lets others onto them."""
+        if self._folder is not None:
+            (self._folder / LET_GO).touch()
 
     def wait(self) -> None:
         """Wait until such a flow has, if a test of the run needs that; once, and no longer than ``LIMIT_S``."""

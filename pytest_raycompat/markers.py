@@ -198,6 +198,11 @@ def gap_id_from(mark: pytest.Mark) -> str:
     return value
 
 
+def gpus_needed(requirements: Sequence[Requirement]) -> int:
+    """Return how many GPUs a test says that it needs; 0 where it does not say."""
+    return max((need.count for need in requirements if isinstance(need, Gpus)), default=0)
+
+
 def asked_of_gpus(requirements: Sequence[Requirement]) -> Asked:
     """Return what a test asks of each GPU; nothing where it does not say."""
     needs = [need for need in requirements if isinstance(need, Gpus)]

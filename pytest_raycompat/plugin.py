@@ -114,13 +114,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if is_worker(session.config):
         from pytest_raycompat import distribution
-        from pytest_raycompat.markers import asked_of_gpus
+        from pytest_raycompat.markers import asked_of_gpus, gpus_needed
 
         distribution.tell(session.config, distribution.EXPECTED, ours)
         needs = [(item.nodeid, item.stash[REQUIREMENTS]) for item in session.items if REQUIREMENTS in item.stash]
         alone = [nodeid for nodeid, requirements in needs if asked_of_gpus(requirements).alone]
         if alone:
             distribution.tell(session.config, distribution.ALONE, alone)
+            needed = {nodeid: gpus_needed(requirements) for nodeid, requirements in needs}
+            distribution.tell(session.config, distribution.NEEDED, needed)
     else:
         collector_of(session.config).expect(ours)
 

@@ -27,3 +27,16 @@ def test_what_took_longest_is_first(seconds: dict[str, float], first: str) -> No
 )
 def test_what_needs_gpus_alone_is_before_all_others(seconds: dict[str, float], first: str) -> None:
     assert first_of({"a": ["a1"], "b": ["b1", "b2"], "c": ["c1"]}, seconds, {"b2", "c1"}) == first
+
+
+@pytest.mark.parametrize(
+    ("waiting", "first"),
+    [({"later": {"a1"}}, "b"), ({"sooner": {"c1"}}, "c"), ({"sooner": {"c1"}, "alone": {"b1"}}, "b")],
+)
+def test_what_needs_all_gpus_waits_for_what_has_some_alone(waiting: dict[str, set[str]], first: str) -> None:
+    seconds = {"a1": 90.0, "b1": 2.0, "c1": 1.0}
+    assert first_of({"a": ["a1"], "b": ["b1"], "c": ["c1"]}, seconds, **waiting) == first
+
+
+def test_what_is_to_come_later_comes_where_there_is_nothing_else() -> None:
+    assert first_of({"a": ["a1"]}, {}, later={"a1"}) == "a"

@@ -13,7 +13,7 @@ from pytest_raycompat.flows.parity import assert_same_tokens
 def submitted(run_flow: Any) -> Any:
     """What makes the flow run in the test itself."""
     sizes = {"executor": "ray-v2", "tensor_parallel_size": run_flow.up_to(2)}
-    return lambda: run_flow.with_control("generate", tensor_parallel_size=1)("jobs", **sizes)
+    return lambda: run_flow("jobs", **sizes)
 
 
 def test_status(submitted: Any) -> None:

@@ -13,7 +13,7 @@ from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_texts
 def served(run_flow: Any) -> Any:
     """What makes the flow run in the test itself, with the default Ray executor of that vLLM."""
     size = run_flow.up_to(2)
-    return lambda: run_flow.with_control("generate", tensor_parallel_size=1)("ray_serve", tensor_parallel_size=size)
+    return lambda: run_flow("ray_serve", tensor_parallel_size=size)
 
 
 class TestRayServe:

@@ -48,6 +48,7 @@ def body(reporter):
     said = {"gpus": os.environ["CUDA_VISIBLE_DEVICES"].split(","), "began": began, "ended": time.time()}
     said["shares"] = os.environ.get("RAYCOMPAT_GPU_SHARES")
     said["shares_later"] = os.environ.get("RAYCOMPAT_GPU_SHARES_LATER")
+    said["number"] = arguments.number
     said["threads"] = os.environ.get("OMP_NUM_THREADS")
     reporter.phase("later")
     time.sleep(arguments.seconds_later)
@@ -63,7 +64,9 @@ import pytest
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(number, marks=pytest.mark.gpus(1, alone=True)) if number == {alone} else number
+        pytest.param(number, marks=pytest.mark.gpus(1, alone=True)) if number == {alone}
+        else pytest.param(number, marks=pytest.mark.gpus({sizes!r}[number])) if number == {whole}
+        else number
         for number in range({count})
     ],
 )
@@ -101,6 +104,7 @@ def start(
         takes_share: bool = False,
         vllm: str = "0.32.0",
         alone: int | None = None,
+        whole: int | None = None,
         alone_until: str = "",
         seconds_later: float = 0.0,
     ) -> Any:
@@ -108,7 +112,13 @@ def start(
         pytester.makeconftest(CONFTEST.format(root=root, takes_share=takes_share, alone_until=alone_until))
         python = make_interpreter({"ray": "2.60.0", "vllm": vllm})
         tests = TESTS.format(
-            count=count, sizes=sizes, seconds=seconds, seconds_later=seconds_later, log=str(log), alone=alone
+            count=count,
+            sizes=sizes,
+            seconds=seconds,
+            seconds_later=seconds_later,
+            log=str(log),
+            alone=alone,
+            whole=whole,
         )
         pytester.path.joinpath(f"test_{name}.py").write_text(tests)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"test_{name}.py", *arguments]
@@ -209,6 +219,18 @@ def test_a_flow_that_needs_gpus_alone_no_longer_lets_others_onto_them(
     assert all(first["ended"] < one["began"] < first["over"] for one in others)
     shared = [record.evidence.get("gpu_memory_shared", False) for record in report_of(pytester, "until").results]
     assert shared == [True] * 4
+
+
+@pytest.mark.parametrize("alone_until", ["", "later"], ids=["to-its-end", "for-a-while"])
+def test_what_needs_all_gpus_does_not_keep_a_worker_while_another_has_some_alone(
+    start: Callable[..., Any], log: Path, alone_until: str
+) -> None:
+    options = {"mask": "0,1", "sizes": [2, 1, 1, 1, 1], "count": 5, "seconds": 2.0, "takes_share": True}
+    more = {"alone": 4, "whole": 0, "alone_until": alone_until, "seconds_later": 3.0}
+    finish(start("whole", "-n2", "--raycompat-flows-per-gpu=4", **options, **more))
+    found = {turn["number"]: turn for turn in turns(log)}
+    assert found["1"]["began"] < found["4"]["ended"]
+    assert found["0"]["began"] > found["4"]["ended" if alone_until else "over"]
 
 
 def test_two_runs_share_the_machine(start: Callable[..., Any], log: Path) -> None:
