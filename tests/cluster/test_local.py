@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pytest_raycompat.cluster.attached import AttachedCluster
-from pytest_raycompat.cluster.local import LocalCluster
+from pytest_raycompat.cluster.local import PRESTART_VARIABLE, PROGRAM, REPORTER_VARIABLE, LocalCluster
 from pytest_raycompat.cluster.protocol import ClusterError, NodeShape
 from pytest_raycompat.environment import child_environment, stage_package
 from pytest_raycompat.processes.children import Children
@@ -135,6 +135,9 @@ print(ray.get(where.remote()))
     ours = processes_of([], children.mark)
     segments = shared_memory_of(ours)
     assert groups_of(ours).isdisjoint({os.getpgid(0)})
+    nodes = [process for process in ours if PROGRAM in process.cmdline()]
+    told = {tuple(node.environ()[name] for name in (PRESTART_VARIABLE, REPORTER_VARIABLE)) for node in nodes}
+    assert told == {("0", "60000")}
     cluster.close()
     assert processes_of([], children.mark) == []
     assert [segment for segment in segments if segment.exists()] == []
