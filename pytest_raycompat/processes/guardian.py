@@ -31,9 +31,6 @@ from pytest_raycompat.processes.ownership import (
 LOOK_EVERY_S = 1.0
 """vLLM leaves ``/dev/shm/psm_*`` behind when Ray kills its actors (seen with 0.32.0); a segment's name says nothing of
 its owner, so who has it mapped is looked up while they live."""
-LOOK_AT_LEAST_EVERY_S = 10.0
-LOOK_SHARE = 0.03
-"""How much of the time may go into reading what is mapped: meanwhile the kernel stops a process that maps more."""
 GRACE_S = 4.0
 LIMIT_S = 12.0
 
@@ -50,8 +47,6 @@ class Guardian:
         self._theirs: set[Path] = set()
         self._ours: dict[int, psutil.Process] = {}
         self._others: set[int] = set()
-        self._of_other_runs: set[int] = set()
-        self._next_look = 0.0
 
     def handle(self, message: dict[str, Any]) -> None:
         """Take note of one message."""
@@ -71,7 +66,6 @@ class Guardian:
         """Note which segments our processes have mapped; a process that is new is examined once."""
         pids = set(psutil.pids())
         self._others &= pids
-        self._of_other_runs &= pids
         self._ours = {pid: process for pid, process in self._ours.items() if pid in pids}
         for pid in pids - self._others - self._ours.keys():
             try:
@@ -82,20 +76,11 @@ class Guardian:
                 self._ours[pid] = process
             elif time.time() - process.create_time() > 1:  # a younger one may not have its own environment yet
                 self._others.add(pid)
-                if mark_of(process) is not None:
-                    self._of_other_runs.add(pid)
-        began = time.monotonic()
         self.segments |= shared_memory_of(self._ours.values()) - self._theirs
-        now = time.monotonic()
-        self._next_look = now + min((now - began) / LOOK_SHARE, LOOK_AT_LEAST_EVERY_S)
-
-    def is_due(self) -> bool:
-        """Tell whether it is time to look again: a look that takes long is taken less often."""
-        return time.monotonic() >= self._next_look
 
     def _remove_segments(self) -> None:
         """Remove what nobody has mapped any more; other runs have segments of their own, and many processes."""
-        may_have = (process for process in psutil.process_iter() if process.pid not in self._of_other_runs)
+        may_have = (process for process in psutil.process_iter() if mark_of(process) in (None, self.mark))
         self.segments -= remove_unused_segments(self.segments, may_have)
 
     def watch(self) -> None:
@@ -113,7 +98,7 @@ class Guardian:
                     self.handle(json.loads(line))
             elif orphaned:
                 return
-            elif self.is_due():
+            else:
                 self.look()
 
     def end(self) -> None:

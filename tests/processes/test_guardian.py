@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import pytest
 
-from pytest_raycompat.processes import guardian as module
 from pytest_raycompat.processes.guardian import Guardian
 from pytest_raycompat.processes.ownership import MARK_VARIABLE
 
@@ -211,31 +210,9 @@ def test_who_has_a_segment_of_ours(mark: str | None, stays: bool, segment: Path)
         try:
             assert process.stdout is not None
             process.stdout.readline()
-            time.sleep(1.1)  # what is younger may not have its own environment yet
             guardian = Guardian("ours", os.getpid())
             guardian.segments = {segment}
             guardian.handle({"reclaim": True})
             assert segment.exists() is stays
         finally:
             process.kill()
-
-
-@pytest.mark.parametrize(("took_s", "pause_s"), [(0.003, 0.1), (0.15, 5.0), (3.0, 10.0)])
-def test_the_longer_a_look_takes_the_fewer_there_are(
-    took_s: float, pause_s: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-
-    def read(processes: object) -> set[Path]:
-        now[0] += took_s
-        return set()
-
-    monkeypatch.setattr(module, "shared_memory_of", read)
-    guardian = Guardian("ours", os.getpid())
-    assert guardian.is_due()
-    guardian.look()
-    now[0] += pause_s - 0.01
-    assert not guardian.is_due()
-    now[0] += 0.02
-    assert guardian.is_due()
