@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,29 +44,18 @@ def shared_folder(config: pytest.Config) -> Path:
     return Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
 
 
-def first_of(
-    pieces: Mapping[str, Iterable[str]],
-    seconds: Mapping[str, float],
-    alone: Collection[str] = (),
-    *,
-    sooner: Collection[str] = (),
-    later: Collection[str] = (),
-) -> str:
-    """Name the piece of work to begin with: what needs GPUs alone, then what took longest; of those alike, the first.
+def first_of(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float], priorities: Mapping[str, int]) -> str:
+    """Name the piece of work to begin with: by its priority, then what took longest; of those alike, the first.
 
     Args:
-        pieces: the tests of each, at least one piece.
+        pieces: the tests of each, at least one piece with at least one test.
         seconds: how long a test took. A piece of which no test is known may take long.
-        alone: tests whose flows have their GPUs to themselves. Later they would have to wait for all that has begun.
-        sooner: tests that come before the rest, however long they take.
-        later: tests that come after the rest.
+        priorities: of tests, 0 where none is named. A piece has the highest of its tests.
     """
 
     def rank(name: str) -> tuple[int, float]:
-        tests = list(pieces[name])
-        known = [seconds[test] for test in tests if test in seconds]
-        order = [2 if test in alone else 1 if test in sooner else -1 if test in later else 0 for test in tests]
-        return max(order, default=0), sum(known) if known else float("inf")
+        known = [seconds[test] for test in pieces[name] if test in seconds]
+        return max(priorities.get(test, 0) for test in pieces[name]), sum(known) if known else float("inf")
 
     return max(pieces, key=rank)
 
@@ -136,10 +125,11 @@ class Controller:
             def _assign_work_unit(self, node: Any) -> None:
                 """Begin with what needs GPUs alone, then with what took longest in the baseline: no such comes last.
 
-                What needs all GPUs cannot begin meanwhile, so workers take the rest first; then it has waited enough.
+                Later, what needs GPUs alone would have to wait for all that has begun. What needs all GPUs cannot begin
+                meanwhile, so workers take the rest first; then it has waited enough.
                 """
-                waiting = {"later" if self._has_some_alone() else "sooner": need_all() - alone()}
-                self.workqueue.move_to_end(first_of(self.workqueue, seconds, alone(), **waiting), last=False)
+                priorities = dict.fromkeys(need_all(), -1 if self._has_some_alone() else 1) | dict.fromkeys(alone(), 2)
+                self.workqueue.move_to_end(first_of(self.workqueue, seconds, priorities), last=False)
                 super()._assign_work_unit(node)
 
             def _has_some_alone(self) -> bool:

@@ -18,7 +18,7 @@ from pytest_raycompat.distribution import first_of
     ],
 )
 def test_what_took_longest_is_first(seconds: dict[str, float], first: str) -> None:
-    assert first_of({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"]}, seconds) == first
+    assert first_of({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"]}, seconds, {}) == first
 
 
 @pytest.mark.parametrize(
@@ -26,17 +26,17 @@ def test_what_took_longest_is_first(seconds: dict[str, float], first: str) -> No
     [({}, "b"), ({"a1": 90.0, "b1": 1.0, "c1": 2.0}, "c"), ({"a1": 90.0, "c1": 2.0}, "b")],
 )
 def test_what_needs_gpus_alone_is_before_all_others(seconds: dict[str, float], first: str) -> None:
-    assert first_of({"a": ["a1"], "b": ["b1", "b2"], "c": ["c1"]}, seconds, {"b2", "c1"}) == first
+    assert first_of({"a": ["a1"], "b": ["b1", "b2"], "c": ["c1"]}, seconds, {"b2": 2, "c1": 2}) == first
 
 
 @pytest.mark.parametrize(
-    ("waiting", "first"),
-    [({"later": {"a1"}}, "b"), ({"sooner": {"c1"}}, "c"), ({"sooner": {"c1"}, "alone": {"b1"}}, "b")],
+    ("priorities", "first"),
+    [({"a1": -1}, "b"), ({"c1": 1}, "c"), ({"c1": 1, "b1": 2}, "b")],
 )
-def test_what_needs_all_gpus_waits_for_what_has_some_alone(waiting: dict[str, set[str]], first: str) -> None:
+def test_what_needs_all_gpus_waits_for_what_has_some_alone(priorities: dict[str, int], first: str) -> None:
     seconds = {"a1": 90.0, "b1": 2.0, "c1": 1.0}
-    assert first_of({"a": ["a1"], "b": ["b1"], "c": ["c1"]}, seconds, **waiting) == first
+    assert first_of({"a": ["a1"], "b": ["b1"], "c": ["c1"]}, seconds, priorities) == first
 
 
 def test_what_is_to_come_later_comes_where_there_is_nothing_else() -> None:
-    assert first_of({"a": ["a1"]}, {}, later={"a1"}) == "a"
+    assert first_of({"a": ["a1"]}, {}, {"a1": -1}) == "a"

@@ -83,12 +83,10 @@ def shared_memory_of(processes: Iterable[psutil.Process]) -> set[Path]:
     found: set[Path] = set()
     for process in processes if names else ():
         try:
-            maps = Path(f"/proc/{process.pid}/maps").read_bytes()
+            maps = Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
         except OSError:  # it ended meanwhile, or it is another user's
             continue
-        if f" {SHARED_MEMORY}/".encode() not in maps:
-            continue
-        for line in maps.decode(errors="replace").splitlines():
+        for line in maps.splitlines():
             if f" {SHARED_MEMORY}/" in line:
                 inode = int(line.split(maxsplit=5)[4])  # address, permissions, offset, device, inode, path
                 if inode in names:
