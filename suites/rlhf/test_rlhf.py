@@ -16,8 +16,8 @@ on_every_way = pytest.mark.parametrize(
         # the oldest version with which it was tried
         pytest.param("weight-transfer", marks=pytest.mark.vllm_version(">=0.32")),
         "colocate",
-        # the engines sleep while the trainer trains, which needs memory that can be given back: what others take
-        # meanwhile would count as theirs
+        # the engine sleeps while the trainer trains, which needs memory that can be given back: what others take
+        # meanwhile would count as its own
         pytest.param("colocate-sleep", marks=pytest.mark.gpus(1, min_memory_gb=1, alone=True)),
     ],
 )
@@ -29,7 +29,9 @@ def sizes_for(run_flow: Any, way: str) -> dict[str, int]:
     NCCL takes one rank for each GPU, so on GPUs the trainer has one of its own. On a CPU it needs none, and the engine
     has all stand-in GPUs: weights that are sharded over two ranks are the harder case.
     """
-    if way.startswith("colocate"):
+    if way == "colocate-sleep":
+        return {"engines": 1}  # of two, each would sleep by itself, and two GPUs would be kept from others
+    if way == "colocate":
         return {"engines": run_flow.up_to(2)}
     if run_flow.gpus >= 3:
         return {"tensor_parallel_size": 2, "trainer_gpus": 1}
