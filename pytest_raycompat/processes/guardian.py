@@ -7,6 +7,7 @@ every session and every process with the owner's mark, removes the shared-memory
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -25,12 +26,15 @@ from pytest_raycompat.processes.ownership import (
     mark_of,
     processes_of,
     remove_unused_segments,
+    segments_named_after,
     shared_memory_of,
 )
 
 LOOK_EVERY_S = 1.0
 """vLLM leaves ``/dev/shm/psm_*`` behind when Ray kills its actors (seen with 0.32.0); a segment's name says nothing of
 its owner, so who has it mapped is looked up while they live."""
+BORN_WITHIN_S = 1.0
+"""How exactly it is known when a process was born: the kernel tells the time of the boot in whole seconds."""
 GRACE_S = 4.0
 LIMIT_S = 12.0
 
@@ -46,6 +50,7 @@ class Guardian:
         self.segments: set[Path] = set()
         self._theirs: set[Path] = set()
         self._ours: dict[int, psutil.Process] = {}
+        self._lives: dict[int, tuple[float, float]] = {}
         self._others: set[int] = set()
 
     def handle(self, message: dict[str, Any]) -> None:
@@ -68,15 +73,20 @@ class Guardian:
         self._others &= pids
         self._ours = {pid: process for pid, process in self._ours.items() if pid in pids}
         for pid in pids - self._others - self._ours.keys():
-            try:
-                process = psutil.Process(pid)
-            except psutil.NoSuchProcess:
-                continue
-            if is_ours(process, self.sessions, self.mark):
-                self._ours[pid] = process
-            elif time.time() - process.create_time() > 1:  # a younger one may not have its own environment yet
-                self._others.add(pid)
-        self.segments |= shared_memory_of(self._ours.values()) - self._theirs
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                self._examine(psutil.Process(pid))
+        until = time.time() + LOOK_EVERY_S  # one that ends before the next look may make something until then
+        self._lives |= {pid: (self._lives[pid][0], until) for pid in self._ours}
+        found = shared_memory_of(self._ours.values()) | segments_named_after(self._lives)
+        self.segments |= found - self._theirs
+
+    def _examine(self, process: psutil.Process) -> None:
+        born = process.create_time()
+        if is_ours(process, self.sessions, self.mark):
+            self._ours[process.pid] = process
+            self._lives[process.pid] = (born - BORN_WITHIN_S, born)
+        elif time.time() - born > 1:  # a younger one may not have its own environment yet
+            self._others.add(process.pid)
 
     def _remove_segments(self) -> None:
         """Remove what nobody has mapped any more; other runs have segments of their own, and many processes."""

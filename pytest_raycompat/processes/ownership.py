@@ -6,10 +6,12 @@ everything we start. Names never count: a ``raylet`` of somebody else looks just
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -18,6 +20,8 @@ MARK_VARIABLE = "PYTEST_RAYCOMPAT_OWNER"
 """Environment variable with the owner's token; children inherit it, wherever they move."""
 
 SHARED_MEMORY = Path("/dev/shm")
+MAKER = re.compile(r"sem\.(?:hdr|obj)(\d+)-\d+")
+"""Name of a semaphore of one of Ray's channels: the id of the process that made it, and the time in ns (2.60.0)."""
 
 
 def processes_of(sessions: Iterable[int], mark: str | None = None) -> list[psutil.Process]:
@@ -91,6 +95,24 @@ def shared_memory_of(processes: Iterable[psutil.Process]) -> set[Path]:
                 inode = int(line.split(maxsplit=5)[4])  # address, permissions, offset, device, inode, path
                 if inode in names:
                     found.add(names[inode])
+    return found
+
+
+def segments_named_after(lives: Mapping[int, tuple[float, float]]) -> set[Path]:
+    """Find the segments whose names say that a process made them that is known.
+
+    Args:
+        lives: from when to when each process, by its id, is known to have lived (seconds since the epoch). Another
+            may have had the same id before or after.
+    """
+    found: set[Path] = set()
+    for entry in os.scandir(SHARED_MEMORY):
+        named = MAKER.fullmatch(entry.name)
+        if named is not None and int(named[1]) in lives:
+            began, ended = lives[int(named[1])]
+            with contextlib.suppress(FileNotFoundError):
+                if began <= entry.stat().st_mtime <= ended:
+                    found.add(Path(entry.path))
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import pytest
 
 from pytest_raycompat.processes.guardian import Guardian
@@ -216,3 +217,50 @@ def test_who_has_a_segment_of_ours(mark: str | None, stays: bool, segment: Path)
             assert segment.exists() is stays
         finally:
             process.kill()
+
+
+def semaphore(pid: int) -> Path:
+    """Name a semaphore as Ray's channels do."""
+    return Path(f"/dev/shm/sem.hdr{pid}-{time.time_ns()}")
+
+
+MAKES_NOTHING = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "seconds_later", "stays"),
+    [("ours", 0, False), ("ours", 60, True), ("ours", -60, True), ("another run", 0, True)],
+    ids=["ours", "after-its-end", "before-its-birth", "another-run"],
+)
+def test_a_semaphore_that_says_who_made_it(mark: str, seconds_later: int, stays: bool) -> None:
+    """It was gone from its maker's maps when the guardian looked; a process id may be another's later."""
+    guardian = Guardian("ours", os.getpid())
+    environment = {"PATH": "/usr/bin:/bin", MARK_VARIABLE: mark}
+    with subprocess.Popen(MAKES_NOTHING, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        guardian.look()
+        made = semaphore(process.pid)
+        process.kill()
+    try:
+        made.touch()
+        then = time.time() + seconds_later
+        os.utime(made, (then, then))
+        guardian.handle({"reclaim": True})
+        assert made.exists() is stays
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def test_a_process_that_ends_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def create_time(process: psutil.Process) -> float:
+        asked.append(process.pid)
+        raise psutil.NoSuchProcess(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "create_time", create_time)
+    guardian = Guardian("ours", os.getpid())
+    guardian.look()
+    assert os.getpid() in asked
+    assert guardian.segments == set()
