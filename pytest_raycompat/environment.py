@@ -14,7 +14,7 @@ import msgspec
 
 import pytest_raycompat
 from pytest_raycompat import environment_program
-from pytest_raycompat.platforms import ACTIVATION_VARIABLE
+from pytest_raycompat.platforms import ACTIVATION_VARIABLE, SPARE_VARIABLE
 from pytest_raycompat.records import Environment
 
 PROBE_LIMIT_S = 30.0
@@ -91,7 +91,14 @@ def stage_package(folder: Path) -> Path:
 
 
 def child_environment(
-    base: Mapping[str, str], *, staged: Path, home: Path, cache: Path, device: str, bytecode: bool = True
+    base: Mapping[str, str],
+    *,
+    staged: Path,
+    home: Path,
+    cache: Path,
+    device: str,
+    bytecode: bool = True,
+    workers: int = 1,
 ) -> dict[str, str]:
     """Return the environment of everything that runs in the environment under test.
 
@@ -101,6 +108,7 @@ def child_environment(
     and the kernels that Triton compiles for it 16 s (vLLM 0.26.0 on an H200).
     Where there is no ``bytecode`` and ``base`` forbids to write any, that is kept there too: torch alone would be
     compiled for 17 s by each of a flow's processes (torch 2.11, seen).
+    ``workers`` are those of the run, that share the machine.
     """
     ours = {
         key: value
@@ -124,6 +132,8 @@ def child_environment(
         # the engines are eager, but vLLM compiles its log-probabilities (v1/sample/ops/logprobs.py, 0.32.0):
         # on a CPU that costs each worker's first step seconds
         ours.setdefault("TORCHDYNAMO_DISABLE", "1")
+    elif workers > 1:  # a single one may measure, on GPUs, what the collector costs too
+        ours[SPARE_VARIABLE] = "1"
     return ours
 
 

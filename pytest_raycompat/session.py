@@ -180,6 +180,7 @@ class Session:
             cache=self._kept_folder / "cache" / cache_name(self.environment),
             device=self.device,
             bytecode=self.environment.bytecode,
+            workers=worker_count(os.environ),
         )
 
     @cached_property

@@ -211,8 +211,18 @@ def test_a_staged_package_brings_nothing_else_of_ours(tmp_path: Path) -> None:
     ]
 
 
-def variables_of(base: dict[str, str], device: str = "cuda") -> dict[str, str]:
-    return child_environment(base, staged=Path("/run/site"), home=Path("/run/home"), cache=Path("/kept"), device=device)
+def variables_of(
+    base: dict[str, str], device: str = "cuda", *, bytecode: bool = True, workers: int = 1
+) -> dict[str, str]:
+    return child_environment(
+        base,
+        staged=Path("/run/site"),
+        home=Path("/run/home"),
+        cache=Path("/kept"),
+        device=device,
+        bytecode=bytecode,
+        workers=workers,
+    )
 
 
 ALWAYS = {
@@ -233,6 +243,15 @@ def test_what_every_child_is_given() -> None:
 
 def test_a_cpu_node_activates_our_platform() -> None:
     assert variables_of({}, "cpu") == ALWAYS | {"PYTEST_RAYCOMPAT_CPU_PLATFORM": "1", "TORCHDYNAMO_DISABLE": "1"}
+
+
+@pytest.mark.parametrize(("device", "workers"), [("cuda", 1), ("cpu", 2)])
+def test_a_single_worker_on_gpus_may_measure_what_the_collector_costs(device: str, workers: int) -> None:
+    assert "PYTEST_RAYCOMPAT_SPARE_COLLECTIONS" not in variables_of({}, device, workers=workers)
+
+
+def test_workers_that_share_the_cores_of_gpus_spare_collections() -> None:
+    assert variables_of({}, workers=2) == ALWAYS | {"PYTEST_RAYCOMPAT_SPARE_COLLECTIONS": "1"}
 
 
 def test_the_users_variables_stay() -> None:
@@ -278,16 +297,11 @@ def test_the_home_is_ours_and_user_packages_stay_visible() -> None:
 
 def test_bytecode_that_may_not_be_written_where_there_is_none_is_kept_in_the_cache() -> None:
     base = {"PYTHONDONTWRITEBYTECODE": "1"}
-
-    def variables(base: dict[str, str], *, bytecode: bool) -> dict[str, str]:
-        paths = {"staged": Path("/run/site"), "home": Path("/run/home"), "cache": Path("/kept")}
-        return child_environment(base, **paths, device="cuda", bytecode=bytecode)
-
-    assert variables(base, bytecode=False) == ALWAYS | {"PYTHONPYCACHEPREFIX": "/kept/bytecode"}
+    assert variables_of(base, bytecode=False) == ALWAYS | {"PYTHONPYCACHEPREFIX": "/kept/bytecode"}
     mine = {"PYTHONPYCACHEPREFIX": "/mine"}
-    assert variables(base | mine, bytecode=False) == ALWAYS | mine
-    assert variables(base, bytecode=True) == ALWAYS | base
-    assert variables({}, bytecode=False) == ALWAYS
+    assert variables_of(base | mine, bytecode=False) == ALWAYS | mine
+    assert variables_of(base) == ALWAYS | base
+    assert variables_of({}, bytecode=False) == ALWAYS
 
 
 def test_whether_there_is_bytecode_is_examined(make_interpreter: Callable[..., Path]) -> None:

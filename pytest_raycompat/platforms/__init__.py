@@ -10,13 +10,16 @@ ACTIVATION_VARIABLE = "PYTEST_RAYCOMPAT_CPU_PLATFORM"
 """Set to ``1`` by our own clusters and flows alone: vLLM loads every platform plugin that is installed, and a user's
 vLLM next to this package must not change (vllm/platforms/__init__.py, ``resolve_current_platform_cls_qualname``)."""
 
+SPARE_VARIABLE = "PYTEST_RAYCOMPAT_SPARE_COLLECTIONS"
+"""Set to ``1`` by our own clusters and flows, on GPUs where several flows share the cores."""
+
 
 def activate() -> str | None:
-    """Name the platform class for vLLM where a cluster of ours asks for it, else None."""
-    if os.environ.get(ACTIVATION_VARIABLE) != "1":
-        return None
-    spare_collections()
-    return "pytest_raycompat.platforms.cpu.RayCpuPlatform"
+    """Name the platform class for vLLM where a cluster of ours asks for it, else None; every vLLM calls this."""
+    ours = os.environ.get(ACTIVATION_VARIABLE) == "1"
+    if ours or os.environ.get(SPARE_VARIABLE) == "1":
+        spare_collections()
+    return "pytest_raycompat.platforms.cpu.RayCpuPlatform" if ours else None
 
 
 def spare_collections() -> None:
