@@ -111,7 +111,10 @@ class Controller:
             return None
         from xdist.scheduler.loadscope import LoadScopeScheduling
 
-        seconds = session.baseline.seconds if session.baseline is not None else {}
+        from pytest_raycompat.durations import kept_in, read_durations
+
+        before = session.baseline.seconds if session.baseline is not None else {}
+        seconds = {**read_durations(kept_in(session.settings.folder, session.device)), **before}
         alone = cache(lambda: frozenset(self.told(ALONE)))  # workers tell while they collect
         need_all = cache(lambda: self.need_all_of(len(session.visible_gpus)))
         has_let_go = self.has_let_go
@@ -123,7 +126,7 @@ class Controller:
                 return sharing(nodeid)
 
             def _assign_work_unit(self, node: Any) -> None:
-                """Begin with what needs GPUs alone, then with what took longest in the baseline: no such comes last.
+                """Begin with what needs GPUs alone, then with what took longest before: no such comes last.
 
                 Later, what needs GPUs alone would have to wait for all that has begun. What needs all GPUs cannot begin
                 meanwhile, so workers take the rest first; then it has waited enough.

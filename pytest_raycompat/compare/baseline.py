@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_raycompat.compare.change import NOT_RUN
 from pytest_raycompat.compare.comparison import entry_of
 from pytest_raycompat.compare.environments import differences, labels
 from pytest_raycompat.compare.merge import read_side
+from pytest_raycompat.durations import seconds_of
 from pytest_raycompat.records import Environment, GapsMode, Verdict
 from pytest_raycompat.report.document import (
     BaselineRecord,
@@ -45,8 +45,8 @@ class Baseline:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """How long each test that ran took, by its id; what did not run there may take long here."""
-        return {name: record.seconds for name, record in self._records.items() if record.verdict not in NOT_RUN}
+        """How long each test that ran took, by its id."""
+        return seconds_of(self.report.results)
 
     @classmethod
     def read(cls, path: Path, environment: Environment, device: str, gaps_mode: GapsMode = "run") -> Baseline:

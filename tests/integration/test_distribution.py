@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -55,10 +57,7 @@ def test_more_workers_than_pieces(
     run_pytest("--ray-cluster=local", "-n3").assert_outcomes(passed=count)
 
 
-def test_what_took_longest_in_the_baseline_begins(
-    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
-) -> None:
-    test = """
+SLEEPS = """
 import pathlib, pytest, time
 
 @pytest.mark.ray_version(">=2")
@@ -66,8 +65,26 @@ def test_it():
     time.sleep({})
     pathlib.Path("log").write_text(pathlib.Path("log").read_text() + {!r})
 """
+
+
+@pytest.fixture
+def sleepers(pytester: pytest.Pytester) -> Path:
+    """What three tests of a long, a longer and the longest duration write, in the order in which they ran."""
     (pytester.path / "log").touch()
-    pytester.makepyfile(test_a=test.format(0, "a"), test_b=test.format(0.1, "b"), test_c=test.format(0.5, "c"))
+    pytester.makepyfile(test_a=SLEEPS.format(0, "a"), test_b=SLEEPS.format(0.1, "b"), test_c=SLEEPS.format(0.5, "c"))
+    return pytester.path / "log"
+
+
+def test_what_took_longest_in_the_baseline_begins(sleepers: Path, run_pytest: Callable[..., pytest.RunResult]) -> None:
     run_pytest("--ray-cluster=local", "--raycompat-report=old.json").assert_outcomes(passed=3)
+    shutil.rmtree(".raycompat")
     run_pytest("--ray-cluster=local", "--raycompat-baseline=old.json", "-n1").assert_outcomes(passed=3)
-    assert (pytester.path / "log").read_text() == "abccba"
+    assert sleepers.read_text() == "abccba"
+
+
+def test_what_took_longest_the_last_time_begins(sleepers: Path, run_pytest: Callable[..., pytest.RunResult]) -> None:
+    run_pytest("--ray-cluster=local", "-n1").assert_outcomes(passed=3)
+    run_pytest("--ray-cluster=local", "-n1", "-k", "test_a").assert_outcomes(passed=1)
+    assert sleepers.read_text() == "abca"
+    run_pytest("--ray-cluster=local", "-n1").assert_outcomes(passed=3)
+    assert sleepers.read_text() == "abcacba"

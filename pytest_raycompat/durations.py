@@ -1,0 +1,36 @@
+"""How long tests took: workers of pytest-xdist begin with what takes longest, so that no such test comes last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from pytest_raycompat.compare.change import NOT_RUN
+from pytest_raycompat.files import write_file
+from pytest_raycompat.report.document import TestRecord
+
+
+def seconds_of(records: Iterable[TestRecord]) -> dict[str, float]:
+    """Return how long each test that ran took, by its id; what did not run may take long another time."""
+    return {record.id: record.seconds for record in records if record.verdict not in NOT_RUN}
+
+
+def kept_in(folder: Path, device: str) -> Path:
+    """Name the file in which a folder of runs keeps how long tests took on a device when they last ran there."""
+    return folder / f"durations-{device}.json"
+
+
+def read_durations(path: Path) -> dict[str, float]:
+    """Read what is kept; nothing where there is nothing, or what is there cannot be read: it is a matter of order."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+def keep_durations(path: Path, seconds: Mapping[str, float]) -> None:
+    """Keep how long tests took, beside what is kept of others."""
+    if seconds:
+        write_file(path, msgspec.json.encode({**read_durations(path), **seconds}))
