@@ -22,6 +22,8 @@ from pytest_raycompat.flows.runner import FlowRunner
 from pytest_raycompat.flows.shared_results import SharedResults
 from pytest_raycompat.gpus import Gpu, mask_of
 from pytest_raycompat.judgement import PlannedRun
+from pytest_raycompat.models.model_class import find_out_beside
+from pytest_raycompat.processes.children import Child
 from pytest_raycompat.records import FlowResult
 from pytest_raycompat.report.terminal import write_parameters
 from pytest_raycompat.workers import thread_limit, worker_count
@@ -57,6 +59,7 @@ class FlowRuns:
         self._places = Places(session, self._show)
         self._results: dict[str, FlowResult] = {}
         self._of_all = SharedResults(session.shared_folder, session.makes_way, self._show_other)
+        self._beside: Child | None = None
 
     @cached_property
     def _runner(self) -> FlowRunner:
@@ -142,10 +145,15 @@ class FlowRuns:
         self, flow: Flow, parameters: Mapping[str, Any], shape: Shape | None, setting: Setting, *, on_ray: bool
     ) -> FlowResult:
         with self._places.machine(flow, on_ray=on_ray):
+            if flow.needs_vllm and self._beside is None:
+                self._beside = find_out_beside(self._session)
             own = setting.shape is None
             cluster = self._places.cluster(flow, parameters, shape, setting.asked, own=own) if on_ray else None
             gpus = cluster.real_gpus if cluster is not None else self._places.gpus(flow, parameters, setting.asked)
             result = self._run_once(flow, parameters, cluster, gpus, setting)
+            if self._beside is not None and self._beside.poll() is not None:
+                self._beside.end()
+                self._beside = None
             if cluster is not None:
                 self._session.clusters.completed(cluster)
             if cluster is not None and result.failure is not None:
