@@ -26,7 +26,7 @@ CACHE = "modelinfos"
 
 def find_out_beside(session: Session) -> Child | None:
     """Begin to find out about the tiny model, in the first of several workers and where nothing is known yet."""
-    if session.shared_folder is None or session.device != "cuda":
+    if session.shared_folder is None or session.device != "cuda" or session.environment.vllm is None:
         return None
     if (Path(session.variables["VLLM_CACHE_ROOT"]) / CACHE).exists():
         return None

@@ -85,3 +85,8 @@ def test_a_single_process_finds_it_out_by_itself(sessions: list[Session]) -> Non
 def test_on_a_cpu_one_engine_starts_at_a_time(sessions: list[Session]) -> None:
     sessions[0].settings = dataclasses.replace(sessions[0].settings, device="cpu")
     assert find_out_beside(sessions[0]) is None
+
+
+def test_without_vllm_there_is_nothing_to_find_out(sessions: list[Session]) -> None:
+    sessions[0].__dict__["environment"] = msgspec.structs.replace(sessions[0].environment, vllm=None)
+    assert find_out_beside(sessions[0]) is None
