@@ -256,6 +256,14 @@ def test_what_is_leased_is_named_as_nvml_does(start: Callable[..., Any], log: Pa
     assert [turn["gpus"] for turn in turns(log)] == [["2"]]
 
 
+@pytest.mark.parametrize(("workers", "asked"), [(["-n2"], 1), ([], 0)], ids=["several", "one"])
+def test_one_of_several_workers_finds_out_about_the_model(
+    start: Callable[..., Any], pytester: pytest.Pytester, workers: list[str], asked: int
+) -> None:
+    finish(start("found", *workers, mask="0,1", sizes=[1], count=2, seconds=0.5))
+    assert len(list(pytester.path.glob(".raycompat/logs/**/model-class.log"))) == asked
+
+
 def test_the_threads_of_a_flow_are_the_user_s_to_choose(
     start: Callable[..., Any], log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
