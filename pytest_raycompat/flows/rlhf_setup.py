@@ -62,7 +62,7 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 def set_up(arguments: argparse.Namespace) -> Setup:
     """Start everybody, and return once all are up."""
     ready = set_up_on_ray(arguments) if arguments.executor.startswith("ray") else set_up_here(arguments)
-    importlib.import_module("vllm")  # for the fresh engines, while the actors start
+    _ = importlib.import_module("vllm").LLM  # loads all of it, for the fresh engines, while the actors start
     together([one.call("ready") for one in (*ready.trainers, *ready.engines)], START_LIMIT_S)
     return ready
 
