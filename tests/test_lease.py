@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from pytest_raycompat.lease import LeaseError, hold_machine, lease_path
+from tests.programs import line_of, start
 
 HOLDER = """
 import sys, time
@@ -34,15 +33,6 @@ for turn in range(5):
 """
 
 
-def start(program: str, *arguments: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-
 def test_processes_take_turns(tmp_path: Path) -> None:
     lock, log = tmp_path / "lock", tmp_path / "log"
     workers = [start(WORKER, lock, log) for _ in range(4)]
@@ -56,8 +46,7 @@ def test_who_waits_is_told_for_whom(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     told: list[tuple[str, bool, bool]] = []
     with start(HOLDER, lock) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+        assert line_of(holder) == "held"
         with pytest.raises(LeaseError) as caught:
             with hold_machine(lock, lambda by, gone, left: told.append((by, gone >= 0, left <= 0.5)), limit_s=0.5):
                 pass
@@ -69,8 +58,7 @@ def test_who_waits_is_told_for_whom(tmp_path: Path) -> None:
 def test_it_ends_with_its_process(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with start(HOLDER, lock) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+        assert line_of(holder) == "held"
         holder.kill()
     began = time.monotonic()
     with hold_machine(lock, lambda by, gone, left: None, limit_s=10):

@@ -229,7 +229,7 @@ class FlowRuns:
         later = self._places.shares_later(flow, parameters, setting.asked) if gpus else 1
         told = {SHARES_VARIABLE: shares, SHARES_LATER_VARIABLE: later}
         environment = {**environment, **{name: str(count) for name, count in told.items() if count > 1}}
-        if gpus:  # without any, one flow runs at a time, and has all cores
+        if gpus:  # without any, one flow runs at a time, and has all cores; actors have what Ray gives them
             environment = {**thread_limit(worker_count(os.environ)), **environment}
         memory = GpuMemory(gpus, self._session.children.mark, shared=shares > 1) if gpus else None
 

@@ -109,7 +109,7 @@ def publish(collector: Collector, session: Session, config: pytest.Config, exits
     """
     collector.write(finished=exitstatus != pytest.ExitCode.INTERRUPTED, last=True)
     report = collector.report(finished=exitstatus != pytest.ExitCode.INTERRUPTED)
-    if session.settings.folder.is_dir():  # no run of ours that has none ran anything that takes long
+    if session.settings.folder.is_dir():  # what runs flows has made it; a run without any has nothing to keep
         keep_durations(kept_in(session.settings.folder, session.device), seconds_of(report.results))
     if os.environ.get("GITHUB_STEP_SUMMARY") and report.results:
         _publish_summary(report, config)

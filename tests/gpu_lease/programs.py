@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pytest_raycompat.gpus import Gpu
 
@@ -29,9 +27,6 @@ HOLDER = (
 ours = leases()
 ours.hold(int(sys.argv[4]))
 print(*(gpu.id for gpu in ours.held), flush=True)
-sys.stdin.readline()
-ours.release()
-print("released", flush=True)
 sys.stdin.readline()
 """
 )
@@ -111,33 +106,6 @@ for turn in range(turns):
         mark.unlink()
 """
 )
-
-
-def start(program: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def line_of(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def go_on(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def statuses(processes: Sequence[subprocess.Popen[str]]) -> list[int]:

@@ -18,12 +18,10 @@ from tests.gpu_lease.programs import (
     SHARER,
     SHARES_WAITER,
     WAITER,
-    line_of,
     names,
-    start,
     statuses,
-    wait_until,
 )
+from tests.programs import line_of, start
 
 
 def test_two_flows_share_a_gpu(lease: Callable[..., GpuLeases]) -> None:
@@ -140,12 +138,14 @@ def test_memory_that_sharers_have_is_waited_for_as_they_are(
     assert time.monotonic() - began >= 0.6
 
 
-def test_who_waits_for_whole_gpus_keeps_no_more_than_it_needs(folder: Path, lease: Callable[..., GpuLeases]) -> None:
+def test_who_waits_for_whole_gpus_keeps_no_more_than_it_needs(
+    folder: Path, lease: Callable[..., GpuLeases], wait_until: Callable[..., None]
+) -> None:
     ours, others = lease(shares=2), lease(shares=2, greedy=False)
     ours.hold(4, shared=True)
     with start(WAITER, folder, folder, 4, 2, 0) as waiter:
         assert line_of(waiter) == "waits"
-        wait_until(ours.wanted)
+        wait_until(ours.wanted, 20)
         with pytest.raises(LeaseError) as caught:
             others.hold(3, shared=True, limit_s=0.1)
         assert f"process {waiter.pid} waits for 2 GPUs and came first" in str(caught.value)
@@ -160,7 +160,11 @@ def test_who_waits_for_whole_gpus_keeps_no_more_than_it_needs(folder: Path, leas
 
 @pytest.mark.parametrize("patience_s", [0.0, 300.0])
 def test_a_need_for_fewer_shares_goes_first_for_a_while(
-    folder: Path, lease: Callable[..., GpuLeases], monkeypatch: pytest.MonkeyPatch, patience_s: float
+    folder: Path,
+    lease: Callable[..., GpuLeases],
+    monkeypatch: pytest.MonkeyPatch,
+    patience_s: float,
+    wait_until: Callable[..., None],
 ) -> None:
     monkeypatch.setattr(gpu_lease, "PATIENCE_S", patience_s)
     lease(GPUS[3:]).hold(1)
@@ -168,7 +172,7 @@ def test_a_need_for_fewer_shares_goes_first_for_a_while(
     ours.hold(1, shared=True)
     with start(SHARES_WAITER, folder, folder, 4) as waiter:
         assert line_of(waiter) == "waits"
-        wait_until(ours.wanted)
+        wait_until(ours.wanted, 20)
         if patience_s:
             assert names(lease(shares=2, greedy=False).hold(2, shared=True)) == ["1", "2"]
         else:

@@ -20,12 +20,10 @@ from tests.gpu_lease.programs import (
     HOLDER,
     WAITER,
     WORKER,
-    line_of,
     names,
-    start,
     statuses,
-    wait_until,
 )
+from tests.programs import line_of, start
 
 
 def test_two_flows_of_one_gpu_run_side_by_side(lease: Callable[..., GpuLeases]) -> None:
@@ -143,14 +141,16 @@ def test_who_cannot_give_back_does_not_wait(lease: Callable[..., GpuLeases]) -> 
     assert names(second.held) == ["1"]
 
 
-def test_a_holder_is_told_that_somebody_waits(folder: Path, lease: Callable[..., GpuLeases]) -> None:
+def test_a_holder_is_told_that_somebody_waits(
+    folder: Path, lease: Callable[..., GpuLeases], wait_until: Callable[..., None]
+) -> None:
     ours, others = lease(GPUS[:2]), lease(GPUS[2:])
     ours.hold(1)
     others.hold(2)
     assert not ours.wanted()
     with start(WAITER, folder, folder, 2, 2, 0) as waiter:
         assert line_of(waiter) == "waits"
-        wait_until(ours.wanted)
+        wait_until(ours.wanted, 20)
         assert not others.wanted()  # it may not use those
         ours.release()
         assert line_of(waiter) == "0 1"
@@ -158,12 +158,14 @@ def test_a_holder_is_told_that_somebody_waits(folder: Path, lease: Callable[...,
         waiter.kill()
 
 
-def test_a_small_need_does_not_overtake_a_large_one(folder: Path, lease: Callable[..., GpuLeases]) -> None:
+def test_a_small_need_does_not_overtake_a_large_one(
+    folder: Path, lease: Callable[..., GpuLeases], wait_until: Callable[..., None]
+) -> None:
     ours = lease(GPUS[:2])
     ours.hold(1)
     with start(WAITER, folder, folder, 2, 2, 0) as waiter:
         assert line_of(waiter) == "waits"
-        wait_until(ours.wanted)
+        wait_until(ours.wanted, 20)
         with pytest.raises(LeaseError) as caught:
             lease(GPUS[:2]).hold(1, limit_s=0.1)
         assert f"process {waiter.pid} waits for 2 GPUs and came first" in str(caught.value)

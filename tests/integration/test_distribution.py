@@ -69,7 +69,7 @@ def test_it():
 
 @pytest.fixture
 def sleepers(pytester: pytest.Pytester) -> Path:
-    """What three tests of a long, a longer and the longest duration write, in the order in which they ran."""
+    """What three tests write, each of which takes longer than the one before, in the order in which they ran."""
     (pytester.path / "log").touch()
     pytester.makepyfile(test_a=SLEEPS.format(0, "a"), test_b=SLEEPS.format(0.1, "b"), test_c=SLEEPS.format(0.5, "c"))
     return pytester.path / "log"

@@ -15,18 +15,10 @@ import pytest
 
 from pytest_raycompat.processes.children import Child, Children, describe_exit
 from pytest_raycompat.processes.ownership import MARK_VARIABLE, end_processes, processes_of
+from tests.programs import MAP_A_SEGMENT
 
 SHELL = {"PATH": "/usr/bin:/bin"}
 SHARED_MEMORY = Path("/dev/shm")
-
-MAP_A_SEGMENT = """
-import mmap, sys, time
-with open(sys.argv[1], sys.argv[2]) as stream:
-    stream.truncate(4096)
-    mapped = mmap.mmap(stream.fileno(), 4096)
-print("mapped", flush=True)
-time.sleep(60)
-"""
 
 
 @pytest.fixture

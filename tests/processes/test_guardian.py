@@ -15,6 +15,7 @@ import pytest
 
 from pytest_raycompat.processes.guardian import Guardian
 from pytest_raycompat.processes.ownership import MARK_VARIABLE
+from tests.programs import MAP_A_SEGMENT
 
 OWNER = """
 import json, os, subprocess, sys, time
@@ -44,16 +45,9 @@ start("sleep", "60")
 leaver = start("sh", "-c", "sleep 60 & echo $!; setsid sh -c 'echo $$; exec sleep 60' & exec sleep 60")
 pids += [int(leaver.readline()), int(leaver.readline())]
 start("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
-start(sys.executable, "-c", '''
-import mmap, sys, time
-with open(sys.argv[1], "x+b") as stream:
-    stream.truncate(4096)
-    mapped = mmap.mmap(stream.fileno(), 4096)
-print(flush=True)
-time.sleep(60)
-''', SEGMENT).readline()
+start(sys.executable, "-c", PROGRAM, SEGMENT, "x+b").readline()
 time.sleep(2.2)  # the guardian looks once a second who has which segment mapped
-"""
+""".replace("PROGRAM", repr(MAP_A_SEGMENT))
 
 
 SEGMENT_AT_THE_END = """
@@ -193,20 +187,10 @@ time.sleep(0.5)
     assert is_alive(told["guardian"])
 
 
-MAPS = """
-import mmap, sys, time
-with open(sys.argv[1], "x+b") as stream:
-    stream.truncate(4096)
-    mapped = mmap.mmap(stream.fileno(), 4096)
-print(flush=True)
-time.sleep(60)
-"""
-
-
 @pytest.mark.parametrize(("mark", "stays"), [("another run", False), (None, True)], ids=["another-run", "anybody"])
 def test_who_has_a_segment_of_ours(mark: str | None, stays: bool, segment: Path) -> None:
     environment = {"PATH": "/usr/bin:/bin", **({} if mark is None else {MARK_VARIABLE: mark})}
-    command = [sys.executable, "-c", MAPS, str(segment)]
+    command = [sys.executable, "-c", MAP_A_SEGMENT, str(segment), "x+b"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
