@@ -8,16 +8,8 @@ from typing import Any, Literal
 
 from pytest_raycompat.gaps import Gap
 from pytest_raycompat.gaps.matching import Capability
-from pytest_raycompat.judgement import (
-    Judgement,
-    Run,
-    applicable,
-    is_expected,
-    judge_finding,
-    judge_flow,
-    judge_marked,
-    marked_applicable,
-)
+from pytest_raycompat.judgement import Judgement, is_expected, judge_finding, judge_flow, judge_marked
+from pytest_raycompat.recorded import Run, applicable, marked_applicable
 from pytest_raycompat.records import Environment, FlowResult, GapsMode
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 
 from pytest_raycompat.flows.reporting import describe_chain
-from pytest_raycompat.gaps import Gap, applies, compare, message_agrees, mismatches, nearest
-from pytest_raycompat.gaps.matching import Capability, CapabilityUnknown
+from pytest_raycompat.gaps import Gap, compare, message_agrees, mismatches, nearest
+from pytest_raycompat.gaps.matching import Capability
 from pytest_raycompat.gaps.schema import CALL
 from pytest_raycompat.gaps.wording import describe_pair, side_by_side, what_to_write
+from pytest_raycompat.recorded import applicable, look_up, marked_applicable
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
 
 BY_OUTCOME: dict[str, Verdict] = {"error": "failed", "crash": "crashed", "timeout": "timed-out"}
-
-
 MOST_LINES = 5
 MOST_DIFFERENCES = 1
 """A failure that differs from a gap in more than this does not look like it: many share a type."""
@@ -31,82 +30,6 @@ class Judgement:
     reason: str = ""
     gap: str | None = None
     """The gap that it is about; with ``passed``, one that applies and did not show."""
-
-
-class Run(Protocol):
-    """What there is to know of a run for telling which gaps apply to it; a :class:`FlowResult` is one."""
-
-    @property
-    def flow(self) -> str:
-        """The name of the flow."""
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What it runs with."""
-
-    @property
-    def device(self) -> Literal["cpu", "cuda"]:
-        """What it runs on."""
-
-    @property
-    def nodes(self) -> int:
-        """How many Ray nodes it runs on; 0 without Ray."""
-
-    @property
-    def node_gpus(self) -> tuple[int, ...]:
-        """The GPUs of each of them, the head first."""
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run that is yet to come."""
-
-    flow: str
-    parameters: dict[str, Any]
-    device: Literal["cpu", "cuda"]
-    nodes: int
-    node_gpus: tuple[int, ...] = ()
-
-
-def applicable(
-    gaps: Iterable[Gap],
-    run: Run,
-    environment: Environment,
-    marked: Collection[str] = (),
-    capability: Capability | None = None,
-) -> list[Gap]:
-    """List the gaps that are recorded for a run: by their flows, or because the test is marked with their id.
-
-    A control is without Ray, so a gap is about it only if it names its executor. A gap of which it cannot be told
-    whether it applies does not: it excuses nothing.
-    """
-    return _look_up(gaps, run, environment, marked, capability)[0]
-
-
-def _look_up(
-    gaps: Iterable[Gap], run: Run, environment: Environment, marked: Collection[str], capability: Capability | None
-) -> tuple[list[Gap], list[str]]:
-    """Find the gaps that apply, and say of which it cannot be told."""
-    found, unknown = [], []
-    for gap in gaps:
-        if not (run.nodes or gap.when.executor is not None or gap.id in marked):
-            continue
-        try:
-            holds = applies(
-                gap,
-                flow=gap.flows[0] if gap.id in marked else run.flow,
-                parameters=run.parameters,
-                environment=environment,
-                device=run.device,
-                nodes=run.nodes,
-                head_gpus=run.node_gpus[0] if run.node_gpus else None,
-                capability=capability,
-            )
-        except CapabilityUnknown as error:
-            unknown.append(f"cannot tell whether {gap.id} applies ({gap.place}): {error}")
-        else:
-            found += [gap] if holds else []
-    return found, unknown
 
 
 def judge_flow(
@@ -123,7 +46,7 @@ def judge_flow(
     With ``excuse`` false, gaps are named and change nothing: a failure is a failure and a pass is a pass.
     """
     gaps = [gap for gap in gaps if gap.id != result.workaround]  # what it works around is not expected of it
-    recorded, unknown = _look_up(gaps, result, environment, marked, capability)
+    recorded, unknown = look_up(gaps, result, environment, marked, capability)
     if not excuse:
         return unexcused(recorded, result.failure)
     if result.failure is None:
@@ -198,27 +121,6 @@ def failure_of_test(error: BaseException) -> Failure:
 def one_line(error: BaseException) -> str:
     """Name an error and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-
-
-def marked_applicable(
-    marked: Collection[str],
-    gaps: Iterable[Gap],
-    environment: Environment,
-    device: Literal["cpu", "cuda"],
-    parameters: dict[str, Any],
-    *,
-    nodes: int = 0,
-    capability: Capability | None = None,
-) -> tuple[list[Gap], list[str]]:
-    """Find the gaps that a test is marked with and that apply, and say of which it cannot be told."""
-    found, unknown = [], []
-    for gap in gaps:
-        if gap.id in marked:  # the mark says what the test does not: its executor
-            run = PlannedRun(gap.flows[0], {"executor": gap.when.executor, **parameters}, device, nodes)
-            one, untold = _look_up([gap], run, environment, [gap.id], capability)
-            found += one
-            unknown += untold
-    return found, unknown
 
 
 def is_expected(recorded: Iterable[Gap], failure: Failure) -> bool:

@@ -1,66 +1,23 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import pytest
 
 from pytest_raycompat.gaps import Conditions, Gap, Workaround
-from pytest_raycompat.gaps.matching import CapabilityUnknown
-from pytest_raycompat.judgement import Judgement, applicable, describe_failure, judge_finding, judge_flow, judge_marked
-from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult, Verdict
-
-OLD = Environment(executable="/usr/bin/python3", python="3.11.7", platform="Linux", ray="2.35.0+corp.3", vllm="0.32.0")
-NEW = msgspec.structs.replace(OLD, ray="2.60.0")
-GUARD = ExceptionRecord(
-    type="ValueError", message="Ray version 2.43.0 is required, but found 2.35.0", process="EngineCore pid=71"
-)
-DEAD = ExceptionRecord(type="vllm.v1.engine.exceptions.EngineDeadError", message="see above", process="driver")
-
-
-def make_gap(id: str = "version-guard", **keys: Any) -> Gap:
-    defaults: dict[str, Any] = {
-        "title": "vLLM refuses an old Ray",
-        "flows": ("generate",),
-        "when": Conditions(ray="<2.43"),
-        "phase": "generate",
-        "raises": "ValueError",
-        "message": r"is required, but found 2\.\d+",
-        "fix": "never",
-        "links": ("https://example.org/1",),
-        "path": Path(f"gaps/{id}.toml"),
-        "line": 7,
-    }
-    return Gap(id=id, **(defaults | keys))
-
-
-def make_failure(
-    *chain: ExceptionRecord,
-    outcome: Literal["error", "crash", "timeout"] = "error",
-    phase: str = "generate",
-    detail: str = "",
-) -> Failure:
-    return Failure(outcome=outcome, phase=phase, chain=chain, detail=detail)
-
-
-def make_result(failure: Failure | None = None, **fields: Any) -> FlowResult:
-    defaults: dict[str, Any] = {
-        "flow": "generate",
-        "parameters": {"executor": "ray-v1"},
-        "outcome": failure.outcome if failure else "ok",
-        "phase": failure.phase if failure else "over",
-        "device": "cpu",
-        "nodes": 1,
-        "failure": failure,
-    }
-    return FlowResult(**(defaults | fields))
-
-
-RECORDED = make_failure(GUARD, DEAD)
-CONTROL_OK = make_result(parameters={"executor": "uni"}, nodes=0)
-CONTROL_ERROR = make_result(
-    make_failure(ExceptionRecord(type="MemoryError", message="no room", process="driver"), phase="start"), nodes=0
+from pytest_raycompat.judgement import Judgement, describe_failure, judge_finding, judge_flow, judge_marked
+from pytest_raycompat.records import Environment, ExceptionRecord, Verdict
+from tests.judging import (
+    CONTROL_ERROR,
+    CONTROL_OK,
+    DEAD,
+    GUARD,
+    NEW,
+    OLD,
+    RECORDED,
+    make_failure,
+    make_gap,
+    make_result,
 )
 
 
@@ -156,48 +113,6 @@ def test_another_failure_is_judged_as_without_an_intermittent_gap() -> None:
     assert judge_flow(make_result(other), gaps, OLD).verdict == "gap-changed"
 
 
-def test_a_gap_on_nodes_is_about_runs_on_as_many() -> None:
-    gap = make_gap(when=Conditions(nodes=2))
-    assert judge_flow(make_result(RECORDED, nodes=2), [gap], OLD).verdict == "known-gap"
-    assert judge_flow(make_result(RECORDED, nodes=1), [gap], OLD).verdict == "failed"
-
-
-LACKING = make_gap(when=Conditions(lacks=("ray.dag.new",)))
-
-
-def cannot_tell(name: str) -> bool:
-    raise CapabilityUnknown(f"{name}: no luck")
-
-
-@pytest.mark.parametrize(
-    ("present", "passing", "failing"), [(False, "gap-closed", "known-gap"), (True, "passed", "failed")]
-)
-def test_what_ray_has_decides(present: bool, passing: Verdict, failing: Verdict) -> None:
-    def capability(name: str) -> bool:
-        return present
-
-    assert judge_flow(make_result(), [LACKING], OLD, capability=capability).verdict == passing
-    assert judge_flow(make_result(RECORDED), [LACKING], OLD, capability=capability).verdict == failing
-    assert bool(applicable([LACKING], make_result(RECORDED), OLD, capability=capability)) is not present
-
-
-def test_what_cannot_be_told_is_told_and_excuses_nothing() -> None:
-    line = "cannot tell whether version-guard applies (gaps/version-guard.toml:7): ray.dag.new: no luck"
-    assert judge_flow(make_result(), [LACKING], OLD, capability=cannot_tell) == Judgement("infra", line)
-    judgement = judge_flow(make_result(RECORDED), [LACKING], OLD, capability=cannot_tell)
-    assert (judgement.verdict, judgement.gap) == ("failed", None)
-    assert judgement.reason.splitlines()[-1] == line
-    controlled = judge_flow(make_result(RECORDED, control=CONTROL_ERROR), [LACKING], OLD, capability=cannot_tell)
-    assert (controlled.verdict, controlled.reason.splitlines()[-1]) == ("control-failed", line)
-    assert applicable([LACKING], make_result(RECORDED), OLD, capability=cannot_tell) == []
-
-
-def test_what_cannot_be_told_does_not_hide_what_can() -> None:
-    gaps = [LACKING, make_gap("old-ray")]
-    assert judge_flow(make_result(), gaps, OLD, capability=cannot_tell).gap == "old-ray"
-    assert judge_flow(make_result(RECORDED), gaps, OLD, capability=cannot_tell).gap == "old-ray"
-
-
 def test_a_run_with_the_workaround_is_judged_as_if_there_were_no_gap() -> None:
     assert judge_flow(make_result(workaround="version-guard"), [make_gap()], OLD) == Judgement("passed")
     assert judge_flow(make_result(RECORDED, workaround="version-guard"), [make_gap()], OLD).verdict == "failed"
@@ -253,32 +168,6 @@ def test_a_failure_without_ray_too_is_not_rays() -> None:
 
 def test_a_failure_whose_control_works_is_rays() -> None:
     assert judge_flow(make_result(RECORDED, control=CONTROL_OK), [], OLD).verdict == "failed"
-
-
-def test_a_gap_of_another_flow_counts_where_the_test_is_marked_with_it() -> None:
-    gap = make_gap(flows=("serve",))
-    assert judge_flow(make_result(RECORDED), [gap], OLD).verdict == "failed"
-    assert judge_flow(make_result(RECORDED), [gap], OLD, ["version-guard"]).verdict == "known-gap"
-    assert judge_flow(make_result(), [gap], OLD, ["version-guard"]).verdict == "gap-closed"
-
-
-def test_a_mark_does_not_outweigh_the_conditions() -> None:
-    assert judge_flow(make_result(RECORDED), [make_gap()], NEW, ["version-guard"]).verdict == "failed"
-
-
-def test_conditions_see_the_flows_device_and_executor() -> None:
-    gap = make_gap(when=Conditions(device="cuda", executor="ray-v2"))
-    matching = make_result(device="cuda", parameters={"executor": "ray-v2"})
-    assert applicable([gap], matching, OLD) == [gap]
-    assert applicable([gap], msgspec.structs.replace(matching, device="cpu"), OLD) == []
-    assert applicable([gap], msgspec.structs.replace(matching, parameters={"executor": "ray-v1"}), OLD) == []
-
-
-def test_a_gap_is_about_a_control_only_if_it_names_its_executor() -> None:
-    control = make_result(RECORDED, parameters={"executor": "mp"}, nodes=0)
-    assert judge_flow(control, [make_gap()], OLD).verdict == "failed"
-    assert judge_flow(control, [make_gap(when=Conditions(executor="mp"))], OLD).verdict == "known-gap"
-    assert judge_flow(control, [make_gap()], OLD, ["version-guard"]).verdict == "known-gap"
 
 
 def test_a_known_gap_says_what_to_do_about_it() -> None:

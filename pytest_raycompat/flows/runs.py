@@ -21,9 +21,9 @@ from pytest_raycompat.flows.registry import Flow, find_flow, reproduction
 from pytest_raycompat.flows.runner import FlowRunner
 from pytest_raycompat.flows.shared_results import SharedResults
 from pytest_raycompat.gpus import Gpu, mask_of
-from pytest_raycompat.judgement import PlannedRun
 from pytest_raycompat.models.model_class import find_out_beside
 from pytest_raycompat.processes.children import Child
+from pytest_raycompat.recorded import PlannedRun
 from pytest_raycompat.records import FlowResult
 from pytest_raycompat.report.terminal import write_parameters
 from pytest_raycompat.workers import thread_limit, worker_count
