@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from pytest_raycompat.gaps.schema import Gap
+from pytest_raycompat.gaps.schema import EXECUTOR_NEEDS, Gap
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure
 from pytest_raycompat.versions import satisfies
 
@@ -34,7 +34,7 @@ def applies(
 ) -> bool:
     """Tell whether every condition of ``gap`` holds for a run of ``flow`` in ``environment``.
 
-    A condition on a package that is not installed does not hold.
+    A condition on a package that is not installed does not hold, and one on an executor only where vLLM has it.
 
     Args:
         gap: the gap.
@@ -67,6 +67,7 @@ def applies(
     versions = (
         (when.decisive_ray, environment.ray),
         (when.vllm, environment.vllm),
+        (EXECUTOR_NEEDS.get(when.executor or ""), environment.vllm),
         (when.torch, environment.torch),
         (when.python, environment.python),
     )

@@ -6,18 +6,15 @@ import builtins
 import functools
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from pytest_raycompat.flows.registry import FLOWS, MODULE
 from pytest_raycompat.gaps.reading import KeyPath
-from pytest_raycompat.gaps.schema import CALL, Conditions, Gap, GapKeys
+from pytest_raycompat.gaps.schema import CALL, EXECUTOR_NEEDS, Conditions, Gap, GapKeys
 from pytest_raycompat.versions import can_hold, is_version, parse_specifier, satisfies
 
 PACKAGES = ("ray", "vllm", "torch", "python")
-EXECUTOR_NEEDS: Mapping[str, str] = {"ray-v2": ">=0.20", "ray-v1": "<0.33", "ray-v0": "<0.11"}
-"""The vLLM that has an executor: vllm/v1/executor/ray_executor_v2.py came in 0.20.0, ray_executor.py went in 0.33.0.
-The V0 engine went in 0.11.0."""
 EVERY_FLOW_HAS = ("launch", "proof", CALL)
 """Phases beside those of a flow: the runner adds two, and a test may find wrong what the flow gave."""
 

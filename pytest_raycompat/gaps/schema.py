@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,9 @@ class GapFileError(ValueError):
 
 Executor = Literal["ray-v0", "ray-v1", "ray-v2", "mp", "uni"]
 """What a condition may name; ``ray``, which leaves the choice to vLLM, is none of them."""
+EXECUTOR_NEEDS: Mapping[str, str] = {"ray-v2": ">=0.20", "ray-v1": "<0.33", "ray-v0": "<0.11"}
+"""The vLLM that has an executor: vllm/v1/executor/ray_executor_v2.py came in 0.20.0, ray_executor.py went in 0.33.0.
+The V0 engine went in 0.11.0."""
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

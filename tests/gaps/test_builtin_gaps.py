@@ -312,6 +312,10 @@ KNOWN: dict[tuple[str, str, str], list[KnownRun]] = {
     ("2.59.0", "0.21.0", "cpu"): [serve_llm("serve-llm-256-vllm-021")],
     ("2.59.0", "0.32.0", "cpu"): [serve_llm("serve-llm-256-vllm-029")],
     ("2.60.0", "0.28.0", "cpu"): [serve_llm("serve-llm-260-vllm-028")],
+    ("2.60.0", "0.33.0", "cpu"): [
+        serve_llm("serve-llm-260-vllm-033"),
+        run("generate", executor="ray-v1", tensor_parallel_size=2, node_gpus=(0, 1, 1)),  # has no such executor
+    ],
     ("2.60.0", "0.26.0", "cuda"): NEW_PAIR_ON_GPUS,
     ("2.60.0", "0.20.2", "cuda"): [
         run("data_parallel", "dp-ray-v2-actor-name-taken", executor="ray-v2", data_parallel_size=2, node_gpus=(2,))

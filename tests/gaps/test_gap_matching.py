@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from pytest_raycompat.gaps import Conditions, Gap, applies, builtin_gaps, mismatches, nearest
@@ -13,7 +14,7 @@ ENVIRONMENT = Environment(
     python="3.11.7",
     platform="Linux",
     ray="2.35.0+corp.3",
-    vllm="0.33.1.dev7+g0123abc",
+    vllm="0.32.1.dev7+g0123abc",
     torch="2.7.1+cu126",
 )
 
@@ -63,8 +64,8 @@ def never(name: str) -> bool:
     [
         (Conditions(ray="==2.35.0"), True),
         (Conditions(ray=">=2.43"), False),
-        (Conditions(vllm="==0.33.1"), True),
-        (Conditions(vllm="<0.33.1"), False),
+        (Conditions(vllm="==0.32.1"), True),
+        (Conditions(vllm="<0.32.1"), False),
         (Conditions(torch="==2.7.1"), True),
         (Conditions(torch="<2.7.1"), False),
         (Conditions(python=">=3.11"), True),
@@ -73,8 +74,8 @@ def never(name: str) -> bool:
         (Conditions(device="cuda"), False),
         (Conditions(executor="ray-v1"), True),
         (Conditions(executor="ray-v2"), False),
-        (Conditions(ray="==2.35.0", vllm="==0.33.1", device="cpu", executor="ray-v1"), True),
-        (Conditions(ray="==2.35.0", vllm="<0.33.1"), False),
+        (Conditions(ray="==2.35.0", vllm="==0.32.1", device="cpu", executor="ray-v1"), True),
+        (Conditions(ray="==2.35.0", vllm="<0.32.1"), False),
     ],
     ids=str,
 )
@@ -84,6 +85,12 @@ def test_every_condition_must_hold(when: Conditions, expected: bool) -> None:
 
 def test_a_gap_applies_to_its_flows_only() -> None:
     assert holds(Conditions(ray="<2.43"), flow="serve") is False
+
+
+def test_a_vllm_without_the_executor_has_none_of_its_gaps() -> None:
+    newer = msgspec.structs.replace(ENVIRONMENT, vllm="0.33.0")
+    assert holds(Conditions(executor="ray-v1"), environment=newer) is False
+    assert holds(Conditions(executor="mp"), parameters={"executor": "mp"}, environment=newer) is True
 
 
 def test_a_run_without_an_executor_does_not_meet_a_condition_on_it() -> None:
@@ -136,7 +143,7 @@ def test_where_versions_decide_nothing_is_asked(ray: str, expected: bool) -> Non
     assert holds(Conditions(ray=ray, lacks=("a",), decides="versions"), capability=never) is expected
 
 
-@pytest.mark.parametrize("when", [Conditions(vllm="<0.33", lacks=("a",)), Conditions(executor="mp", lacks=("a",))])
+@pytest.mark.parametrize("when", [Conditions(vllm="<0.32", lacks=("a",)), Conditions(executor="mp", lacks=("a",))])
 def test_missing_capabilities_do_not_outweigh_the_other_conditions(when: Conditions) -> None:
     assert holds(when, capability=never) is False
 
