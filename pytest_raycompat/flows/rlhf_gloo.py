@@ -82,6 +82,16 @@ class GlooEngine(WeightTransferEngine):  # type: ignore[misc]
         self._group = None
 
 
+def metadata_of(source: Any) -> Any:
+    """Return what a source of weights has: a method's result up to vLLM 0.32, a cached property since 0.33."""
+    return source.metadata() if callable(source.metadata) else source.metadata
+
+
+def weights_of(source: Any) -> Any:
+    """Iterate over a source's weights: over itself up to vLLM 0.32, by a method since 0.33."""
+    return source.iter_full() if hasattr(source, "iter_full") else iter(source)
+
+
 @dataclass
 class GlooTrainerInitInfo(TrainerInitInfo):  # type: ignore[misc]
     """Where the trainer meets the ranks of the engine."""
@@ -112,11 +122,11 @@ class GlooTrainer(TrainerWeightTransferEngine):  # type: ignore[misc]
 
     def send_weights(self) -> None:
         """Send the source's weights, and have the engine load them."""
-        described = [(one.name, str(one.dtype).rpartition(".")[2], list(one.shape)) for one in self.source.metadata()]
+        described = [(one.name, str(one.dtype).rpartition(".")[2], list(one.shape)) for one in metadata_of(self.source)]
         self.client.start_weight_update()
         with ThreadPoolExecutor(max_workers=1) as pool:
             update = pool.submit(self.client.update_weights, asdict(GlooUpdateInfo(described)))
-            for _, weight in self.source:
+            for _, weight in weights_of(self.source):
                 broadcast(self._group, weight.detach().contiguous())
             update.result()
         self.client.finish_weight_update()

@@ -88,13 +88,23 @@ class TestLateNode:
 
 
 class TestTensorParallelAcrossNodes:
-    """Two nodes of one GPU each, and of two GPUs each, whose addresses are on one device."""
+    """Two nodes of one GPU each, and of two GPUs each, whose addresses are on one device.
 
-    @pytest.fixture(params=[TWO_NODES, pytest.param(NODES_OF_TWO, marks=pytest.mark.gpus(4))], ids=["1+1", "2+2"])
+    One GPU each with ray-v2 is what the classes around this one have.
+    """
+
+    @pytest.fixture(
+        params=[
+            ("ray-v1", TWO_NODES),
+            pytest.param(("ray-v1", NODES_OF_TWO), marks=pytest.mark.gpus(4)),
+            pytest.param(("ray-v2", NODES_OF_TWO), marks=pytest.mark.gpus(4)),
+        ],
+        ids=["1+1", "2+2", "2+2-ray-v2"],
+    )
     def generated(self, request: pytest.FixtureRequest, run_flow: Any) -> Any:
         """What makes the flow run in the test itself."""
-        nodes = request.param
-        return lambda: compared(run_flow)("generate", nodes=nodes, executor="ray-v1", tensor_parallel_size=sum(nodes))
+        executor, nodes = request.param
+        return lambda: compared(run_flow)("generate", nodes=nodes, executor=executor, tensor_parallel_size=sum(nodes))
 
     def test_the_ranks_are_on_both_nodes(self, generated: Any) -> None:
         """Each node has as many ranks as GPUs, and between the nodes there is no link."""
