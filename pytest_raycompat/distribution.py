@@ -23,6 +23,8 @@ NEEDED = "needed.json"
 """How many GPUs each test says that it needs; written where ``ALONE`` is."""
 LET_GO = "alone.let-go"
 """There once a flow that had its GPUs to itself lets others onto them."""
+AT_ONCE_S = 1.0
+"""What takes no longer keeps no other worker waiting."""
 WRONG = "wrong.json"
 PROGRESS = "raycompat-progress"
 
@@ -44,20 +46,30 @@ def shared_folder(config: pytest.Config) -> Path:
     return Path(config.workerinput[FOLDER])  # type: ignore[attr-defined]  # xdist adds it in workers
 
 
+def expected(tests: Iterable[str], seconds: Mapping[str, float]) -> float:
+    """Return how long a piece of work is expected to take: one of which no test is known may take long."""
+    known = [seconds[test] for test in tests if test in seconds]
+    return sum(known) if known else float("inf")
+
+
 def first_of(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float], priorities: Mapping[str, int]) -> str:
     """Name the piece of work to begin with: by its priority, then what took longest; of those alike, the first.
 
     Args:
         pieces: the tests of each, at least one piece with at least one test.
-        seconds: how long a test took. A piece of which no test is known may take long.
+        seconds: how long a test took.
         priorities: of tests, 0 where none is named. A piece has the highest of its tests.
     """
 
     def rank(name: str) -> tuple[int, float]:
-        known = [seconds[test] for test in pieces[name] if test in seconds]
-        return max(priorities.get(test, 0) for test in pieces[name]), sum(known) if known else float("inf")
+        return max(priorities.get(test, 0) for test in pieces[name]), expected(pieces[name], seconds)
 
     return max(pieces, key=rank)
+
+
+def over_at_once(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) -> str | None:
+    """Name a piece of work that takes next to no time; None where there is none."""
+    return next((name for name, tests in pieces.items() if expected(tests, seconds) <= AT_ONCE_S), None)
 
 
 class Controller:
@@ -132,8 +144,17 @@ class Controller:
                 meanwhile, so workers take the rest first; then it has waited enough.
                 """
                 priorities = dict.fromkeys(need_all(), -1 if self._has_some_alone() else 1) | dict.fromkeys(alone(), 2)
-                self.workqueue.move_to_end(first_of(self.workqueue, seconds, priorities), last=False)
+                beside = over_at_once(self.workqueue, seconds) if self._keeps_waiting(node) else None
+                self.workqueue.move_to_end(beside or first_of(self.workqueue, seconds, priorities), last=False)
                 super()._assign_work_unit(node)
+
+            def _keeps_waiting(self, node: Any) -> bool:
+                """Tell whether what a worker is given next waits for a flow: that of a piece with one test.
+
+                The worker runs it once it knows the one after it, which another worker could have run meanwhile.
+                """
+                left = [tests for tests in self.assigned_work[node].values() if not all(tests.values())]
+                return len(left) == 1 and len(left[0]) == 1 and expected(left[0], seconds) > AT_ONCE_S
 
             def _has_some_alone(self) -> bool:
                 begun = (tests for pieces in self.assigned_work.values() for tests in pieces.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,8 +13,9 @@ from pytest_raycompat.report.document import TestRecord
 
 
 def seconds_of(records: Iterable[TestRecord]) -> dict[str, float]:
-    """Return how long each test that ran took, by its id; what did not run may take long another time."""
-    return {record.id: record.seconds for record in records if record.verdict not in NOT_RUN}
+    """Return how long each test took that was reached, by its id; what lacks something here takes no time."""
+    told = [record for record in records if record.verdict != "untested"]
+    return {record.id: 0.0 if record.verdict in NOT_RUN else record.seconds for record in told}
 
 
 def kept_in(folder: Path, device: str) -> Path:
@@ -30,7 +31,9 @@ def read_durations(path: Path) -> dict[str, float]:
         return {}
 
 
-def keep_durations(path: Path, seconds: Mapping[str, float]) -> None:
-    """Keep how long tests took, beside what is kept of others."""
-    if seconds:
-        write_file(path, msgspec.json.encode({**read_durations(path), **seconds}))
+def keep_durations(path: Path, records: Iterable[TestRecord]) -> None:
+    """Keep how long tests took, beside what is kept of others; what lacks something may run with another pair."""
+    records = list(records)
+    if seconds := seconds_of(records):
+        ran = {record.id: record.seconds for record in records if record.verdict not in NOT_RUN}
+        write_file(path, msgspec.json.encode({**seconds, **read_durations(path), **ran}))

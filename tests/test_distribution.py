@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_raycompat.distribution import first_of
+from pytest_raycompat.distribution import first_of, over_at_once
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,11 @@ def test_what_needs_all_gpus_waits_for_what_has_some_alone(priorities: dict[str,
 
 def test_what_is_to_come_later_comes_where_there_is_nothing_else() -> None:
     assert first_of({"a": ["a1"]}, {}, {"a1": -1}) == "a"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [({}, None), ({"a1": 0.9, "b1": 0.2}, "a"), ({"a1": 0.9, "a2": 0.2, "b1": 0.2}, "b"), ({"a1": 2.0}, None)],
+)
+def test_what_is_over_at_once(seconds: dict[str, float], found: str | None) -> None:
+    assert over_at_once({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"]}, seconds) == found

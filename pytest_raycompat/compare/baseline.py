@@ -45,7 +45,7 @@ class Baseline:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """How long each test that ran took, by its id."""
+        """How long each test took that was reached, by its id."""
         return seconds_of(self.report.results)
 
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_raycompat.compare.baseline import Baseline
 from pytest_raycompat.compare.comparison import Entry, compare_measurements, compare_results, count, describe_counts
-from pytest_raycompat.durations import keep_durations, kept_in, seconds_of
+from pytest_raycompat.durations import keep_durations, kept_in
 from pytest_raycompat.environment import describe_versions
 from pytest_raycompat.records import RED
 from pytest_raycompat.report import gaps, github, terminal
@@ -110,7 +110,7 @@ def publish(collector: Collector, session: Session, config: pytest.Config, exits
     collector.write(finished=exitstatus != pytest.ExitCode.INTERRUPTED, last=True)
     report = collector.report(finished=exitstatus != pytest.ExitCode.INTERRUPTED)
     if session.settings.folder.is_dir():  # what runs flows has made it; a run without any has nothing to keep
-        keep_durations(kept_in(session.settings.folder, session.device), seconds_of(report.results))
+        keep_durations(kept_in(session.settings.folder, session.device), report.results)
     if os.environ.get("GITHUB_STEP_SUMMARY") and report.results:
         _publish_summary(report, config)
     baseline = session.baseline

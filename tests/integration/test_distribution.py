@@ -49,6 +49,50 @@ def test_pieces_of_one_test_all_run(pytester: pytest.Pytester, run_pytest: Calla
     run_pytest("--ray-cluster=local", "-n2").assert_outcomes(passed=7)
 
 
+def test_a_long_piece_of_one_test_keeps_no_other_waiting(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        test_one="""
+import os, pathlib, pytest, time
+
+@pytest.mark.ray_version(">=2")
+def test_long():
+    time.sleep(1.6)
+    deadline = time.monotonic() + 20
+    while "PYTEST_XDIST_WORKER" in os.environ and not pathlib.Path("last").exists():
+        assert time.monotonic() < deadline, "nobody else has run the last piece"
+        time.sleep(0.05)
+""",
+        test_two="""
+import os, pathlib, pytest, time
+
+@pytest.mark.ray_version(">=2")
+class TestBeside:
+    def test_one(self):
+        time.sleep(1.4)
+
+    def test_two(self):
+        pass
+
+@pytest.mark.ray_version(">=2")
+class TestLast:
+    def test_one(self):
+        time.sleep(1.2)
+
+    def test_two(self):
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            pathlib.Path("last").touch()
+
+@pytest.mark.ray_version(">=99")
+def test_lacks_something():
+    pass
+""",
+    )
+    run_pytest("--ray-cluster=local").assert_outcomes(passed=5, skipped=1)
+    run_pytest("--ray-cluster=local", "-n2").assert_outcomes(passed=5, skipped=1)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_more_workers_than_pieces(
     pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], count: int
