@@ -12,7 +12,7 @@ from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.versions import is_version, satisfies
 
-Said = Literal["no obstacle found", "guarded", "breaks", "unknown"]
+Said = Literal["no obstacle found", "guarded", "absent", "breaks", "unknown"]
 Score = Literal["hit", "miss", "false alarm", "not scored"]
 """``miss``: it failed, and nothing was said to break. ``false alarm``: it was said to break, and passed.
 ``not scored``: nothing was said, or nothing was measured."""
@@ -149,7 +149,7 @@ def _of_probe(probed: _Probed) -> Iterator[Prediction]:
 
 def score(prediction: Prediction | None, verdict: Verdict) -> Score:
     """Say whether what was said came true."""
-    if prediction is None or prediction.said == "unknown" or verdict not in WORKS | FAILS:
+    if prediction is None or prediction.said in ("unknown", "absent") or verdict not in WORKS | FAILS:
         return "not scored"
     breaks = prediction.said == "breaks"
     if verdict in FAILS:

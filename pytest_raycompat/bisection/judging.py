@@ -143,7 +143,8 @@ class SourceJudge:
             reading = self._reader.read(ray, vllm)
         except ValueError as error:
             return Judged(SKIP, str(error))
-        judgement: Judgement = "bad" if reading.said == "breaks" else "skip" if reading.said == "unknown" else "good"
+        untold = reading.said in ("unknown", "absent")
+        judgement: Judgement = "bad" if reading.said == "breaks" else "skip" if untold else "good"
         why = f"{reading.said}{f': {reading.why}' if reading.why else ''}"
         if judgement != "bad":
             return Judged(judgement, why)

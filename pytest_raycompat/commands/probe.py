@@ -203,9 +203,9 @@ def closest(
     version = subjects[package].version
     if version is None:
         raise CommandError(f"--nearest: {subjects[package].label}: the sources do not say its version")
-    blocked = (
-        {flow.flow for flow in cell.result.flows if flow.status in ("breaks", "unknown")} if cell.result else set()
-    )
+    # which executors there are is vLLM's matter alone
+    wanting = ("breaks", "unknown", "absent") if package == "vllm" else ("breaks", "unknown")
+    blocked = {flow.flow for flow in cell.result.flows if flow.status in wanting} if cell.result else set()
 
     def probe_release(release: Release, wanted: Sequence[Program]) -> Sequence[FlowResult]:
         try:

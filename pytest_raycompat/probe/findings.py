@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-Status: TypeAlias = Literal["no obstacle found", "guarded", "unknown", "breaks"]
-STATUSES: tuple[Status, ...] = ("no obstacle found", "guarded", "unknown", "breaks")
-"""From the best to the worst."""
+Status: TypeAlias = Literal["no obstacle found", "guarded", "absent", "unknown", "breaks"]
+STATUSES: tuple[Status, ...] = ("no obstacle found", "guarded", "absent", "unknown", "breaks")
+"""From the best to the worst; ``absent``: that vLLM has not the executor that the flow names."""
 
 
 PROGRAM = "the flow "

@@ -33,6 +33,8 @@ def probe(ray: Subject, vllm: Subject, ours: Subject, programs: Sequence[Program
 
 
 def _flow(subjects: Mapping[str, Subject], program: Program) -> FlowResult:
+    if program.one_of and not any(subjects["vllm"].has(module) for module in program.one_of):
+        return FlowResult(program.name, "absent", ())
     walk = Walk(World(subjects), dict(program.settings))
     walk.program(_outline(program))
     findings = _distinct(walk.findings)

@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_MODULES_V1 = (
+    "vllm.v1.executor.ray_executor",
+    "vllm.v1.executor.ray_distributed_executor",
+    "vllm.executor.ray_distributed_executor",
+)
+_MODULES_V2 = ("vllm.v1.executor.ray_executor_v2",)
 _V1 = (("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "0"),)
 _V2 = (("VLLM_USE_RAY_V2_EXECUTOR_BACKEND", "1"),)
 
@@ -104,6 +110,8 @@ class Program:
     """Environment variables that the flow sets."""
     named: bool = False
     """Whether the executor is part of its name."""
+    one_of: tuple[str, ...] = ()
+    """Modules of which a vLLM with that executor has one; of any vLLM where none is named."""
 
     @property
     def name(self) -> str:
@@ -123,8 +131,8 @@ def _ours(module: str, function: str) -> str:
 _GENERATE = "import ray\nimport vllm.engine.arg_utils\nimport vllm.envs\n" + _ours("generate", "generate")
 
 PROGRAMS: tuple[Program, ...] = (
-    Program("generate", _GENERATE + _EXECUTOR_V1, "ray-v1", _V1, named=True),
-    Program("generate", _GENERATE + _EXECUTOR_V2, "ray-v2", _V2, named=True),
+    Program("generate", _GENERATE + _EXECUTOR_V1, "ray-v1", _V1, named=True, one_of=_MODULES_V1),
+    Program("generate", _GENERATE + _EXECUTOR_V2, "ray-v2", _V2, named=True, one_of=_MODULES_V2),
     Program("serve", f"{_GENERATE}import vllm.entrypoints.openai.api_server\n{_DEFAULT_EXECUTOR}", settings=_V2),
     Program("compiled_graph", _ours("compiled_graph", "run_graph")),
     Program("ray_data", _ours("ray_data", "with_ray") + _DATA_STAGE),

@@ -11,7 +11,7 @@ from pytest_raycompat.probe.findings import Finding, FlowResult, PairResult
 from pytest_raycompat.probe.nearest import Nearest
 
 SCHEMA_VERSION = 1
-MARKS = {"no obstacle found": "-", "guarded": "guarded", "unknown": "unknown", "breaks": "BREAKS"}
+MARKS = {"no obstacle found": "-", "guarded": "guarded", "absent": "absent", "unknown": "unknown", "breaks": "BREAKS"}
 UNREADABLE = "not read"
 
 
@@ -57,7 +57,8 @@ def _pair(cell: Cell, width: int, verbose: bool) -> Iterable[str]:
     column = max(len(flow.flow) for flow in result.flows) + 2
     for flow in result.flows:
         first = next((one for one in flow.findings if one.status == flow.status), None)
-        yield f"{flow.flow:<{column}}{flow.status}{f': {missing(first)}' if first else ''}"[:width]
+        why = missing(first) if first else f"{result.vllm} has no such executor" if flow.status == "absent" else ""
+        yield f"{flow.flow:<{column}}{flow.status}{f': {why}' if why else ''}"[:width]
     for finding, flows in grouped(result.flows):
         yield ""
         yield from _wrapped(f"{finding.status} {', '.join(flows)}", width, "")

@@ -81,6 +81,7 @@ class FakeReader:
             "2.43.0": Reading("guarded", "no module", "ImportError", ("data-llm-missing",)),
             "2.44.0": Reading("no obstacle found"),
             "2.45.0": Reading("unknown", "it does not say"),
+            "2.47.0": Reading("absent"),
         }
         if ray not in table:
             raise ReleaseError(f"ray {ray} has no Python files")
@@ -94,6 +95,7 @@ class FakeReader:
         ("2.43.0", Judged("good", "guarded: no module")),
         ("2.44.0", Judged("good", "no obstacle found")),
         ("2.45.0", Judged("skip", "unknown: it does not say")),
+        ("2.47.0", Judged("skip", "absent")),
         ("2.46.0", Judged("skip", "ray 2.46.0 has no Python files")),
     ],
 )

@@ -102,6 +102,19 @@ def test_nearest(releases: LocalIndex, run: Run) -> None:
     assert out.endswith("nearest for generate ray-v2: Ray 2.37.0, Ray 2.34.0\n")
 
 
+def test_an_executor_that_vllm_has_not(releases: LocalIndex, run: Run) -> None:
+    former = {path: content for path, content in VLLM.items() if "ray_executor_v2" not in path}
+    releases.add("vllm", NAME.format("vllm", "0.19.0"), wheel_of("vllm", "0.19.0", former))
+    status, out, _ = run("--ray=2.35.0", "--vllm=0.19.0", "--flow=generate ray-v2")
+    assert (status, out.splitlines()[1]) == (0, "generate ray-v2  absent: vLLM 0.19.0 has no such executor")
+    status, out, _ = run("--ray=2.34.0", "--vllm=0.19.0", "--vllm=0.32.0", "--flow=generate ray-v2")
+    assert [line.split()[-1] for line in out.splitlines()[2:4]] == ["absent", "-"]
+    _, out, _ = run("--ray=2.34.0", "--vllm=0.19.0", "--flow=generate ray-v2", "--nearest=vllm")
+    assert out.endswith("nearest for generate ray-v2: vLLM 0.32.0, no older one\n")
+    _, out, _ = run("--ray=2.34.0", "--vllm=0.19.0", "--flow=generate ray-v2", "--nearest=ray")
+    assert "nearest" not in out
+
+
 def test_several_pairs_are_a_table(releases: LocalIndex, run: Run) -> None:
     status, out, _ = run("--ray=>=2.34,<2.36", "--ray=2.99.0", *PAIR[1:])
     assert status == 1
