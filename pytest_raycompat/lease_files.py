@@ -21,6 +21,8 @@ from pathlib import Path
 
 from pytest_raycompat.lease import LeaseError, try_lock
 
+MOST_NAMED = 3
+"""Of those who share a GPU; more make a message that nobody reads."""
 DECIDING = "deciding.lock"
 TICKET = ".waiting"
 
@@ -153,7 +155,9 @@ class LeaseFiles:
 
     def _holder(self, uuid: str) -> str:
         """Say who has a GPU: those who share it, or else the one who has it alone."""
-        return ", ".join(map(self._signed, self._shares_taken(uuid))) or self._signed(f"{uuid}.lock")
+        sharing = list(map(self._signed, self._shares_taken(uuid)))
+        more = f" and {len(sharing) - MOST_NAMED} more" if len(sharing) > MOST_NAMED else ""
+        return ", ".join(sharing[:MOST_NAMED]) + more or self._signed(f"{uuid}.lock")
 
     def _is_locked(self, name: str) -> bool:
         descriptor = self._open(name)

@@ -36,6 +36,15 @@ def test_two_flows_share_a_gpu(lease: Callable[..., GpuLeases]) -> None:
     assert names(third.hold(1, shared=True)) == ["0"]
 
 
+def test_of_many_who_share_a_gpu_some_are_named(lease: Callable[..., GpuLeases]) -> None:
+    sharing = [lease(GPUS[:1], shares=5) for _ in range(5)]
+    for one in sharing:
+        one.hold(1, shared=True)
+    with pytest.raises(LeaseError) as caught:
+        lease(GPUS[:1], shares=5).hold(1, shared=True, limit_s=0.1)
+    assert str(caught.value).endswith(f"held by {', '.join([f'a run of process {os.getpid()}'] * 3)} and 2 more")
+
+
 def test_runs_that_let_other_numbers_of_flows_on_a_gpu_do_not_share_it(lease: Callable[..., GpuLeases]) -> None:
     halves, thirds = lease(GPUS[:2], shares=2), lease(GPUS[:2], shares=3)
     halves.hold(1, shared=True)
