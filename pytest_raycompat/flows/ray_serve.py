@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pytest_raycompat.cluster import observer_program
@@ -83,15 +84,13 @@ def connect_to_ray() -> None:
         raise RuntimeError("Serve runs on this cluster already: shut it down, or use another cluster")
 
 
-def start_serve(reporter: Reporter) -> dict[str, Any]:
-    """Start Serve with its proxy on the head, and return where that listens."""
+def start_serve(http: dict[str, Any]) -> list[str]:
+    """Start Serve with its proxy on the head, and return the classes of its actors."""
     from ray import serve
 
-    http = serve_llm.http_options()
     os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), http["host"])))
     serve.start(proxy_location="HeadOnly", http_options=http)
-    reporter.evidence("serve_actors", serve_llm.classes_of(own_actors()))
-    return http
+    return serve_llm.classes_of(own_actors())
 
 
 def own_actors() -> list[Any]:
@@ -161,21 +160,15 @@ def ray_serve(reporter: Reporter, arguments: argparse.Namespace) -> None:
     """Deploy, ask, redeploy, show on what it runs, and shut down."""
     engine.prepare_process(arguments)
     reporter.phase("import")
-    config_class, builder = serve_llm.import_names(importlib.metadata.version("ray"))
+    version = importlib.metadata.version("ray")
+    if not serve_llm.is_there(version):
+        serve_llm.import_config(version)  # says so, before anything has been started
     import ray
 
-    reporter.phase("start")
     connect_to_ray()
     try:
-        http = start_serve(reporter)
-        config = config_class(**model_settings(arguments))
-        application = {
-            "name": serve_llm.APPLICATION,
-            "route_prefix": "/",
-            "import_path": builder,
-            "args": {"llm_configs": [config.model_dump(mode="json", exclude_unset=True)]},
-        }
-        settings = {"proxy_location": "HeadOnly", "http_options": http, "applications": [application]}
+        settings = deploy(reporter, arguments, version)
+        http = settings["http_options"]
         use(reporter, arguments, settings, f"http://{http['host']}:{http['port']}")
         reporter.phase("stop")
     finally:  # also after a failure: Serve outlives this process
@@ -184,10 +177,40 @@ def ray_serve(reporter: Reporter, arguments: argparse.Namespace) -> None:
     ray.shutdown()
 
 
+def deploy(reporter: Reporter, arguments: argparse.Namespace, version: str) -> dict[str, Any]:
+    """Hand the application to Serve; return the config.
+
+    Serve starts, and builds the application, in other processes, each of which takes its time to import vLLM. This one
+    imports it meanwhile.
+    """
+    http = serve_llm.http_options()
+    model = model_settings(arguments)
+    application = {
+        "name": serve_llm.APPLICATION,
+        "route_prefix": "/",
+        "import_path": serve_llm.import_path(version),
+        "args": {"llm_configs": [model]},
+    }
+    settings = {"proxy_location": "HeadOnly", "http_options": http, "applications": [application]}
+
+    def hand_over() -> None:
+        started.result()
+        serve_llm.deploy(settings)
+
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        started = beside.submit(start_serve, http)
+        deployed = beside.submit(hand_over)
+        config_class = serve_llm.import_config(version)
+        reporter.phase("start")
+        config_class(**model)  # says what is wrong with it here, and not in the log of a replica
+        reporter.evidence("serve_actors", started.result())
+        reporter.phase("deploy")
+        deployed.result()
+    return settings
+
+
 def use(reporter: Reporter, arguments: argparse.Namespace, settings: dict[str, Any], address: str) -> None:
     """Do what a user of Serve LLM does between its start and its end."""
-    reporter.phase("deploy")
-    serve_llm.deploy(settings)
     deployments = serve_llm.await_running(START_LIMIT_S)
     reporter.output("deployments", deployments)
     reporter.phase("request")

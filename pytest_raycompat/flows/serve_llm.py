@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 from pytest_raycompat.processes.ports import free_port
 
 APPLICATION = "raycompat"
+BUILDER = "build_openai_app"
 FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 TELEMETRY = "llm_serve_telemetry"
 """Name and namespace of a detached actor that Serve LLM starts and ``serve.shutdown`` leaves
@@ -43,16 +45,26 @@ def modules_of(ray_version: str) -> tuple[str, str]:
     return "ray.serve.llm", "ray.serve.llm"
 
 
-def import_names(ray_version: str) -> tuple[Any, str]:
-    """Import Serve LLM; return ``LLMConfig`` and the import path of ``build_openai_app``.
+def is_there(ray_version: str) -> bool:
+    """Whether that Ray has a Serve LLM at all, without importing it: that takes seconds, as it imports vLLM."""
+    return importlib.util.find_spec(modules_of(ray_version)[0]) is not None
+
+
+def import_path(ray_version: str) -> str:
+    """Return the import path of ``build_openai_app``."""
+    return f"{modules_of(ray_version)[1]}:{BUILDER}"
+
+
+def import_config(ray_version: str) -> Any:
+    """Import Serve LLM, and return ``LLMConfig``.
 
     Raises:
         ImportError: that Ray has no Serve LLM, or one that does not fit its vLLM.
     """
     config_module, builder_module = modules_of(ray_version)
     config = importlib.import_module(config_module).LLMConfig
-    builder = importlib.import_module(builder_module).build_openai_app
-    return config, f"{builder_module}:{builder.__name__}"
+    getattr(importlib.import_module(builder_module), BUILDER)
+    return config
 
 
 def retry_options() -> dict[str, int]:

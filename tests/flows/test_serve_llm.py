@@ -23,6 +23,20 @@ def test_names_by_version(version: str, config: str, builder: str) -> None:
     assert serve_llm.modules_of(version) == (config, builder)
 
 
+@pytest.mark.parametrize(
+    ("version", "path"),
+    [("2.43.0", "ray.serve.llm.builders:build_openai_app"), ("2.60.0", "ray.serve.llm:build_openai_app")],
+)
+def test_what_serve_imports_by_version(version: str, path: str) -> None:
+    assert serve_llm.import_path(version) == path
+
+
+@pytest.mark.parametrize(("modules", "there"), [("json.tool", True), ("json.no_tool", False)])
+def test_whether_there_is_a_serve_llm(modules: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_llm, "modules_of", lambda version: (modules, modules))
+    assert serve_llm.is_there("2.60.0") is there
+
+
 def test_the_proxy_listens_on_a_free_port_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.5:6379")
     options = serve_llm.http_options()
