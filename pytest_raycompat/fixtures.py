@@ -12,7 +12,7 @@ from pytest_raycompat.state import FLOWS, GAP_IDS, LEFT_OUT, REQUIREMENTS, is_re
 
 if TYPE_CHECKING:
     from pytest_raycompat.cluster.spec import Shape
-    from pytest_raycompat.flows.described import Setting
+    from pytest_raycompat.flows.described import Request, Setting
     from pytest_raycompat.judgement import Judgement
 
 NO_CLUSTER = "no Ray cluster: run pytest with --ray-cluster=auto"
@@ -88,8 +88,9 @@ class RunFlow(Protocol):
     def with_control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> RunFlow:
         """Name the control that a flow is going to be compared with, and return ``run_flow`` itself.
 
-        Workers of pytest-xdist share controls. Where none has begun this one, it runs now, so that nobody waits for it
-        once all flows are done; in one process it runs when it is asked for. Arguments are those of :meth:`control`.
+        Workers of pytest-xdist share controls. Where none has begun this one, it runs before the flow, if that has what
+        it needs, so that nobody waits for it once all flows are done; in one process it runs when it is asked for.
+        Arguments are those of :meth:`control`.
         """
 
     def workaround(self, gap: str, flow: str, /, *, nodes: Sequence[int] | None = None, **parameters: Any) -> Any:
@@ -124,6 +125,7 @@ class _RunFlow:
         self._retry = is_rerun(request.node)
         self.device = self._session.device
         self._asked = asked_of_gpus(request.node.stash.get(REQUIREMENTS, []))
+        self._ahead: Request | None = None
 
     @property
     def gpus(self) -> int:
@@ -185,9 +187,9 @@ class _RunFlow:
         return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=True)
 
     def with_control(self, flow: str, /, *, deadline_s: float | None = None, **parameters: Any) -> RunFlow:
-        from pytest_raycompat.flows.described import Setting
+        from pytest_raycompat.flows.described import Setting, control_of
 
-        self._session.flows.prepare_control(flow, parameters, Setting(deadline_s=deadline_s, asked=self._asked))
+        self._ahead = control_of(flow, parameters, Setting(deadline_s=deadline_s, asked=self._asked))
         return self
 
     def workaround(self, gap: str, flow: str, /, *, nodes: Sequence[int] | None = None, **parameters: Any) -> Any:
@@ -201,8 +203,8 @@ class _RunFlow:
         return self._run(flow, parameters, setting)
 
     def _run(self, flow: str, parameters: Mapping[str, Any], setting: Setting) -> Any:
-        run = self._session.flows.run
-        return self._finish(lambda: run(flow, parameters, setting, retry=self._retry), is_control=False)
+        run, ahead = self._session.flows.run, self._ahead
+        return self._finish(lambda: run(flow, parameters, setting, retry=self._retry, ahead=ahead), is_control=False)
 
     def _finish(self, run: Callable[[], Any], *, is_control: bool) -> Any:
         from pytest_raycompat.flows.needs import NeedsNotMet

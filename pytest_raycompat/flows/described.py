@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from pytest_raycompat.cluster.spec import Shape
 from pytest_raycompat.flows import proof
 from pytest_raycompat.flows.registry import Flow, find_flow
 from pytest_raycompat.markers import NOTHING_ASKED, Asked
+from pytest_raycompat.report.terminal import write_parameters
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Setting:
 
 
 PLAIN = Setting()
+Request: TypeAlias = tuple[str, Mapping[str, Any], Setting]
+"""The name of a flow, its parameters, and how it is to be run."""
 ENGINE_SIZES = ("tensor_parallel_size", "pipeline_parallel_size")
 
 
@@ -61,12 +64,18 @@ class Described:
         return self.flow.on_ray(self.parameters)
 
     @property
+    def title(self) -> str:
+        """What it is called while it runs."""
+        written = self.setting.written(on_ray=self.on_ray)
+        return " ".join(filter(None, [self.flow.name, write_parameters(self.parameters), written]))
+
+    @property
     def key(self) -> str:
         """Tells it from other runs."""
         return f"{self.flow.name} {sorted(self.parameters.items())} {self.setting.of_run(on_ray=self.on_ray)}"
 
 
-def control_of(name: str, parameters: Mapping[str, Any], setting: Setting) -> tuple[str, Mapping[str, Any], Setting]:
+def control_of(name: str, parameters: Mapping[str, Any], setting: Setting) -> Request:
     """Say what is the same work without Ray: with vLLM's ``mp`` executor, or ``uni`` for one rank."""
     control = find_flow(name).control
     if control is not None:

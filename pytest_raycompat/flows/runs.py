@@ -12,7 +12,7 @@ import msgspec
 
 from pytest_raycompat.cluster.protocol import RayCluster
 from pytest_raycompat.cluster.spec import Shape
-from pytest_raycompat.flows.described import PLAIN, Described, Setting, control_of
+from pytest_raycompat.flows.described import PLAIN, Described, Request, Setting, control_of
 from pytest_raycompat.flows.engine import SHARES_LATER_VARIABLE, SHARES_VARIABLE
 from pytest_raycompat.flows.gpu_memory import GpuMemory
 from pytest_raycompat.flows.needs import NeedsNotMet, shape_for
@@ -25,7 +25,6 @@ from pytest_raycompat.models.model_class import find_out_beside
 from pytest_raycompat.processes.children import Child
 from pytest_raycompat.recorded import PlannedRun
 from pytest_raycompat.records import FlowResult
-from pytest_raycompat.report.terminal import write_parameters
 from pytest_raycompat.workers import thread_limit, worker_count
 
 if TYPE_CHECKING:
@@ -89,6 +88,7 @@ class FlowRuns:
         *,
         fresh: bool = False,
         retry: bool = False,
+        ahead: Request | None = None,
     ) -> FlowResult:
         """Run a flow on the cluster, or return what it gave before with the same parameters and setting.
 
@@ -100,6 +100,7 @@ class FlowRuns:
             setting: what it runs with otherwise.
             fresh: run it even if its result is known.
             retry: run it, and its control, even if the result is known, where that is a failure.
+            ahead: a control to prepare before it, where it has what it needs.
 
         Raises:
             NeedsNotMet: it needs what is not there.
@@ -112,6 +113,9 @@ class FlowRuns:
             written = setting.written(on_ray=one.on_ray)
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
         run = self._ready(one)
+        if ahead is not None:
+            self._run_ahead(*ahead)
+        self._title = one.title
         with self._display_cleared():
             known_to_all = not (one.on_ray or fresh or retry)
             result = self._of_all.once(self._known_as(one), run) if known_to_all else run()
@@ -137,8 +141,6 @@ class FlowRuns:
             ClusterError: a cluster that must be asked cannot be reached.
         """
         shape = shape_for(self._session, one.flow, one.parameters, one.setting.shape)
-        written = one.setting.written(on_ray=one.on_ray)
-        self._title = " ".join(filter(None, [one.flow.name, write_parameters(one.parameters), written]))
         return partial(self._run_in_its_place, one.flow, one.parameters, shape, one.setting, on_ray=one.on_ray)
 
     def _run_in_its_place(
@@ -190,9 +192,10 @@ class FlowRuns:
         """
         return self.run(*control_of(name, parameters, setting), retry=retry)
 
-    def prepare_control(self, name: str, parameters: Mapping[str, Any], setting: Setting = PLAIN) -> None:
+    def _run_ahead(self, name: str, parameters: Mapping[str, Any], setting: Setting) -> None:
         """Run a control before it is asked for, where workers share it and none has begun it; otherwise do nothing."""
-        one = self._described(*control_of(name, parameters, setting))
+        one = self._described(name, parameters, setting)
+        self._title = one.title
         if one.key not in self._results:
             with contextlib.suppress(NeedsNotMet), self._display_cleared():
                 self._of_all.ahead(self._known_as(one), self._ready(one))

@@ -42,6 +42,23 @@ def test_a_control_runs_first_where_workers_share_it(
     assert log.read_text().split() == order
 
 
+def test_no_control_runs_for_a_flow_that_lacks_something(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    with_flows: Callable[[Mapping[str, str]], list[str]],
+) -> None:
+    log = pytester.path / "log"
+    arguments = with_flows({"control": LOG.format(log=str(log), name="control")})
+    pytester.makepyfile(
+        """
+def test_it(run_flow):
+    run_flow.with_control("corp_flows.control", deadline_s=60)("generate", executor="ray-v2")
+"""
+    )
+    run_pytest(*arguments, "-n", "1").assert_outcomes(skipped=1)
+    assert not log.exists()
+
+
 def test_no_worker_waits_for_a_control_that_another_one_runs(
     pytester: pytest.Pytester,
     run_pytest: Callable[..., pytest.RunResult],
