@@ -14,8 +14,11 @@ from pytest_raycompat.report.document import TestRecord
 
 def seconds_of(records: Iterable[TestRecord]) -> dict[str, float]:
     """Return how long each test took that was reached, by its id; what lacks something here takes no time."""
-    told = [record for record in records if record.verdict != "untested"]
-    return {record.id: 0.0 if record.verdict in NOT_RUN else record.seconds for record in told}
+    return {
+        record.id: 0.0 if record.verdict == "unsupported" else record.seconds
+        for record in records
+        if record.verdict != "untested"
+    }
 
 
 def kept_in(folder: Path, device: str) -> Path:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from pytest_raycompat.gaps import Conditions, Gap
+from pytest_raycompat.gaps import Gap
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure, FlowResult
+from tests.gaps import making
 
 OLD = Environment(executable="/usr/bin/python3", python="3.11.7", platform="Linux", ray="2.35.0+corp.3", vllm="0.32.0")
 NEW = msgspec.structs.replace(OLD, ray="2.60.0")
@@ -21,17 +21,12 @@ DEAD = ExceptionRecord(type="vllm.v1.engine.exceptions.EngineDeadError", message
 def make_gap(id: str = "version-guard", **keys: Any) -> Gap:
     defaults: dict[str, Any] = {
         "title": "vLLM refuses an old Ray",
-        "flows": ("generate",),
-        "when": Conditions(ray="<2.43"),
         "phase": "generate",
-        "raises": "ValueError",
         "message": r"is required, but found 2\.\d+",
         "fix": "never",
-        "links": ("https://example.org/1",),
-        "path": Path(f"gaps/{id}.toml"),
         "line": 7,
     }
-    return Gap(id=id, **(defaults | keys))
+    return making.make_gap(id, **(defaults | keys))
 
 
 def make_failure(

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from pytest_raycompat.probe.findings import UNTOLD, Status
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import TestRecord
 from pytest_raycompat.versions import is_version, satisfies
 
-Said = Literal["no obstacle found", "guarded", "absent", "breaks", "unknown"]
 Score = Literal["hit", "miss", "false alarm", "not scored"]
 """``miss``: it failed, and nothing was said to break. ``false alarm``: it was said to break, and passed.
 ``not scored``: nothing was said, or nothing was measured."""
@@ -34,7 +34,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Its name; with its executor after a space, such as ``generate ray-v1``, only the runs with that one."""
     parameters: dict[str, Any] = {}
     """Of the flow; it is about every run that has these among its own."""
-    said: Said
+    said: Status
     why: str = ""
 
     @property
@@ -94,7 +94,7 @@ class _Finding(msgspec.Struct, frozen=True):
 
 class _Flow(msgspec.Struct, frozen=True):
     flow: str
-    status: Said
+    status: Status
     findings: tuple[_Finding, ...] = ()
 
 
@@ -149,7 +149,7 @@ def _of_probe(probed: _Probed) -> Iterator[Prediction]:
 
 def score(prediction: Prediction | None, verdict: Verdict) -> Score:
     """Say whether what was said came true."""
-    if prediction is None or prediction.said in ("unknown", "absent") or verdict not in WORKS | FAILS:
+    if prediction is None or prediction.said in UNTOLD or verdict not in WORKS | FAILS:
         return "not scored"
     breaks = prediction.said == "breaks"
     if verdict in FAILS:
@@ -157,10 +157,10 @@ def score(prediction: Prediction | None, verdict: Verdict) -> Score:
     return "false alarm" if breaks else "hit"
 
 
-def tally(scores: Iterable[tuple[Said, Score]]) -> list[tuple[str, int, int, int]]:
+def tally(scores: Iterable[tuple[Status, Score]]) -> list[tuple[str, int, int, int]]:
     """Count for each thing that may be said how often it was a hit, a miss and a false alarm."""
     found = list(scores)
-    said_of: tuple[Said, ...] = ("no obstacle found", "guarded", "breaks")
+    said_of: tuple[Status, ...] = ("no obstacle found", "guarded", "breaks")
     return [
         (said, found.count((said, "hit")), found.count((said, "miss")), found.count((said, "false alarm")))
         for said in said_of

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pytest_raycompat.atlas.predictions import Said
 from pytest_raycompat.bisection.search import SKIP
 from pytest_raycompat.environments.candidates import Candidate, read_candidate
 from pytest_raycompat.environments.ordering import Pair
@@ -15,6 +14,7 @@ from pytest_raycompat.environments.recipe import Package
 from pytest_raycompat.matrix.cells import PASSING, Cell, CellStore
 from pytest_raycompat.matrix.measuring import Watch
 from pytest_raycompat.matrix.running import Measures
+from pytest_raycompat.probe.findings import UNTOLD, Status
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import Report, TestRecord
 from pytest_raycompat.report.terminal import counts
@@ -102,7 +102,7 @@ class SuiteJudge:
 class Reading:
     """What the sources say of a flow on a pair."""
 
-    said: Said
+    said: Status
     why: str = ""
     exception: str = ""
     """The type of what Python would raise."""
@@ -143,8 +143,7 @@ class SourceJudge:
             reading = self._reader.read(ray, vllm)
         except ValueError as error:
             return Judged(SKIP, str(error))
-        untold = reading.said in ("unknown", "absent")
-        judgement: Judgement = "bad" if reading.said == "breaks" else "skip" if untold else "good"
+        judgement: Judgement = "bad" if reading.said == "breaks" else "skip" if reading.said in UNTOLD else "good"
         why = f"{reading.said}{f': {reading.why}' if reading.why else ''}"
         if judgement != "bad":
             return Judged(judgement, why)

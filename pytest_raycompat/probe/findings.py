@@ -9,6 +9,8 @@ import msgspec
 Status: TypeAlias = Literal["no obstacle found", "guarded", "absent", "unknown", "breaks"]
 STATUSES: tuple[Status, ...] = ("no obstacle found", "guarded", "absent", "unknown", "breaks")
 """From the best to the worst; ``absent``: that vLLM has not the executor that the flow names."""
+UNTOLD: tuple[Status, ...] = ("absent", "unknown")
+"""Says neither that a flow breaks nor that nothing was found."""
 
 
 PROGRAM = "the flow "

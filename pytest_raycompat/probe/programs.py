@@ -52,15 +52,12 @@ else:
     raise RuntimeError(f"vLLM {vllm.__version__} has no compiled-graph executor")
 """
 _EXECUTOR_V2 = """
-if find_spec("vllm.v1.executor.ray_executor_v2") is not None:
-    import vllm.v1.executor.ray_executor_v2 as of_v2
-    _4 = of_v2.RayExecutorV2(*options)
-    _4._init_executor()
-    _4.shutdown()
-    if hasattr(of_v2, "RayWorkerProc") and hasattr(of_v2.RayWorkerProc, "create_dist_init_method"):
-        of_v2.RayWorkerProc(*options).create_dist_init_method()
-else:
-    raise RuntimeError(f"vLLM {vllm.__version__} has no RayExecutorV2")
+import vllm.v1.executor.ray_executor_v2 as of_v2
+_4 = of_v2.RayExecutorV2(*options)
+_4._init_executor()
+_4.shutdown()
+if hasattr(of_v2, "RayWorkerProc") and hasattr(of_v2.RayWorkerProc, "create_dist_init_method"):
+    of_v2.RayWorkerProc(*options).create_dist_init_method()
 """
 _DEFAULT_EXECUTOR = f"""
 import vllm.envs

@@ -26,8 +26,10 @@ def free_port() -> int:
         first, last = map(int, CONNECTION_PORTS.read_text().split())
     except OSError:  # no Linux
         first, last = 32768, 2**16 - 1
-    ports = sorted({*range(LOWEST_PORT, first), *range(last + 1, 2**16)}.difference(_given))
+    ports = [*range(LOWEST_PORT, first), *range(last + 1, 2**16)]
     for port in [*random.SystemRandom().sample(ports, min(len(ports), PORT_TRIES)), 0]:  # 0: the system chooses
+        if port in _given:
+            continue
         with socket.socket() as probe:
             with contextlib.suppress(OSError):
                 probe.bind(("", port))

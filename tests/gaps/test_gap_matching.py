@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import pytest
 
-from pytest_raycompat.gaps import Conditions, Gap, applies, builtin_gaps, mismatches, nearest
+from pytest_raycompat.gaps import Conditions, applies, builtin_gaps, mismatches, nearest
 from pytest_raycompat.records import Environment, ExceptionRecord, Failure
+from tests.gaps.making import make_gap
 
 ENVIRONMENT = Environment(
     executable="/usr/bin/python3",
@@ -17,22 +17,6 @@ ENVIRONMENT = Environment(
     vllm="0.32.1.dev7+g0123abc",
     torch="2.7.1+cu126",
 )
-
-
-def make_gap(id: str = "some-gap", **keys: Any) -> Gap:
-    defaults: dict[str, Any] = {
-        "title": "Some gap",
-        "flows": ("generate",),
-        "when": Conditions(ray="<2.43"),
-        "phase": "start",
-        "raises": "ValueError",
-        "message": r"needs \d+ of them",
-        "fix": "ray",
-        "links": (),
-        "path": Path(f"{id}.toml"),
-        "line": 1,
-    }
-    return Gap(id=id, **(defaults | keys))
 
 
 def make_failure(

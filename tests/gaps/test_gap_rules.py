@@ -9,7 +9,7 @@ import pytest
 from pytest_raycompat.gaps import BUILTIN_FOLDER, Conditions, Gap, GapFileError, builtin_gaps, load_gap_file
 from pytest_raycompat.gaps.lint import lint
 from pytest_raycompat.gaps.rules import first_rival
-from tests.gaps.conftest import MakeGap
+from tests.gaps.making import make_gap
 
 FILE = """\
 id = "some-gap"
@@ -296,19 +296,19 @@ def test_a_rival_of_a_built_in_gap(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_when_two_gaps_claim_the_same_failure(make_gap: MakeGap, changes: dict[str, Any], rivals: bool) -> None:
+def test_when_two_gaps_claim_the_same_failure(changes: dict[str, Any], rivals: bool) -> None:
     one, other = make_gap("one"), make_gap("other", **changes)
     assert first_rival(other, [one]) is (one if rivals else None)
     assert first_rival(one, [other]) is (other if rivals else None)
 
 
-def test_gaps_of_other_executors_or_devices_are_no_rivals(make_gap: MakeGap) -> None:
+def test_gaps_of_other_executors_or_devices_are_no_rivals() -> None:
     one: Gap = make_gap("one", when=Conditions(executor="mp", device="cpu"))
     assert first_rival(make_gap("other", when=Conditions(executor="uni")), [one]) is None
     assert first_rival(make_gap("other", when=Conditions(device="cuda")), [one]) is None
 
 
-def test_gaps_of_other_parameters_or_heads_are_no_rivals(make_gap: MakeGap) -> None:
+def test_gaps_of_other_parameters_or_heads_are_no_rivals() -> None:
     one = make_gap("one", when=Conditions(parameters={"size": 1}, head_gpus=0))
     assert first_rival(make_gap("other", when=Conditions(parameters={"size": 2})), [one]) is None
     assert first_rival(make_gap("other", when=Conditions(head_gpus=1)), [one]) is None

@@ -7,7 +7,7 @@ import pytest
 from pytest_raycompat.cli import main
 from pytest_raycompat.gaps import Conditions, Workaround
 from pytest_raycompat.gaps.page import page
-from tests.gaps.conftest import MakeGap
+from tests.gaps.making import make_gap
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "known-gaps.md"
 
@@ -18,7 +18,7 @@ def test_the_page_of_our_own_gaps_is_up_to_date(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == PAGE.read_text()
 
 
-def test_an_entry_has_all_there_is_to_know(make_gap: MakeGap) -> None:
+def test_an_entry_has_all_there_is_to_know() -> None:
     gap = make_gap(
         title="A_1 <needs> *two*",
         when=Conditions(ray="<2.43", device="cuda"),

@@ -10,6 +10,7 @@ from pytest_raycompat.flows.workarounds import applying
 from pytest_raycompat.gaps import builtin_gaps
 from pytest_raycompat.gaps.schema import Conditions, Gap, Workaround
 from suites.workarounds.test_workarounds import CASES
+from tests.gaps.making import make_gap
 
 
 def session(gap: Gap, *, applies: bool = True) -> Any:
@@ -21,43 +22,41 @@ def session(gap: Gap, *, applies: bool = True) -> Any:
     )
 
 
-def gap_with(make_gap: Any, env: dict[str, str]) -> Gap:
+def gap_with(env: dict[str, str]) -> Gap:
     when = Conditions(ray="<2.43", executor="ray-v1")
-    found = make_gap("guard", when=when, workaround=Workaround(text="Set it.", env=env))
-    assert isinstance(found, Gap)
-    return found
+    return make_gap("guard", when=when, workaround=Workaround(text="Set it.", env=env))
 
 
-def test_variables_that_choose_another_executor_are_that_executor(make_gap: Any) -> None:
-    gap = gap_with(make_gap, {"VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "1"})
+def test_variables_that_choose_another_executor_are_that_executor() -> None:
+    gap = gap_with({"VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "1"})
     assert applying(session(gap), "guard", "generate", {"tensor_parallel_size": 2}, None) == (
         {"tensor_parallel_size": 2, "executor": "ray-v2"},
         Setting(workaround="guard"),
     )
 
 
-def test_other_variables_are_given_to_vllm_which_chooses(make_gap: Any) -> None:
-    gap = gap_with(make_gap, {"VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "1", "NCCL_P2P_DISABLE": "1"})
+def test_other_variables_are_given_to_vllm_which_chooses() -> None:
+    gap = gap_with({"VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "1", "NCCL_P2P_DISABLE": "1"})
     assert applying(session(gap), "guard", "generate", {}, None) == (
         {"executor": "ray"},
         Setting(variables={"VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "1", "NCCL_P2P_DISABLE": "1"}, workaround="guard"),
     )
 
 
-def test_variables_add_to_those_that_choose_the_gaps_executor(make_gap: Any) -> None:
-    gap = gap_with(make_gap, {"NCCL_P2P_DISABLE": "1"})
+def test_variables_add_to_those_that_choose_the_gaps_executor() -> None:
+    gap = gap_with({"NCCL_P2P_DISABLE": "1"})
     assert applying(session(gap), "guard", "generate", {}, None) == (
         {"executor": "ray"},
         Setting(variables={"VLLM_USE_RAY_V2_EXECUTOR_BACKEND": "0", "NCCL_P2P_DISABLE": "1"}, workaround="guard"),
     )
 
 
-def test_a_run_without_the_gap_is_not_worked_around(make_gap: Any) -> None:
-    gap = gap_with(make_gap, {"NCCL_P2P_DISABLE": "1"})
+def test_a_run_without_the_gap_is_not_worked_around() -> None:
+    gap = gap_with({"NCCL_P2P_DISABLE": "1"})
     assert applying(session(gap, applies=False), "guard", "generate", {}, None) == ({"executor": "ray-v1"}, None)
 
 
-def test_a_gap_without_variables(make_gap: Any) -> None:
+def test_a_gap_without_variables() -> None:
     message = "'guard' is not a gap with variables to work around it: choose one of $"
     with pytest.raises(ValueError, match=message):
         applying(session(make_gap("guard")), "guard", "generate", {}, None)

@@ -7,29 +7,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from pytest_raycompat.gaps import Conditions, Gap, Workaround
+from pytest_raycompat.gaps import Gap, Workaround
 from pytest_raycompat.judgement import Judgement
 from pytest_raycompat.records import ExceptionRecord, Failure, FlowResult, Verdict
 from pytest_raycompat.report.collector import record_of
 from pytest_raycompat.report.document import TestRecord as Record
 from pytest_raycompat.report.document import WorkaroundRecord
 from pytest_raycompat.report.gaps import lines_of, met_gaps, overdue, overridden, workarounds_of
+from tests.gaps import making
 
 CAUSE = ExceptionRecord(type="ValueError", message="still not")
 
 
 def make_gap(id: str = "a-gap", **keys: Any) -> Gap:
-    defaults: dict[str, Any] = {
-        "title": "A gap",
-        "flows": ("generate",),
-        "when": Conditions(ray="<2.43"),
-        "raises": "ValueError",
-        "fix": "ray",
-        "links": ("https://example.org/1",),
-        "path": Path(f"gaps/{id}.toml"),
-        "line": 3,
-    }
-    return Gap(id=id, **(defaults | keys))
+    defaults: dict[str, Any] = {"title": "A gap", "phase": None, "message": None, "line": 3}
+    return making.make_gap(id, **(defaults | keys))
 
 
 def make_record(verdict: Verdict, gap: str | None = "a-gap", *trials: bool) -> Record:
