@@ -67,9 +67,9 @@ def first_of(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float], 
     return max(pieces, key=rank)
 
 
-def over_at_once(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) -> str | None:
-    """Name a piece of work that takes next to no time; None where there is none."""
-    return next((name for name, tests in pieces.items() if expected(tests, seconds) <= AT_ONCE_S), None)
+def shortest_of(pieces: Mapping[str, Iterable[str]], seconds: Mapping[str, float]) -> str:
+    """Name the piece of work that is over first; of those alike, and where nothing is known, the first."""
+    return min(pieces, key=lambda name: expected(pieces[name], seconds))
 
 
 class Controller:
@@ -144,8 +144,11 @@ class Controller:
                 meanwhile, so workers take the rest first; then it has waited enough.
                 """
                 priorities = dict.fromkeys(need_all(), -1 if self._has_some_alone() else 1) | dict.fromkeys(alone(), 2)
-                beside = over_at_once(self.workqueue, seconds) if self._keeps_waiting(node) else None
-                self.workqueue.move_to_end(beside or first_of(self.workqueue, seconds, priorities), last=False)
+                if self._keeps_waiting(node):
+                    piece = shortest_of(self.workqueue, seconds)
+                else:
+                    piece = first_of(self.workqueue, seconds, priorities)
+                self.workqueue.move_to_end(piece, last=False)
                 super()._assign_work_unit(node)
 
             def _keeps_waiting(self, node: Any) -> bool:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_raycompat.distribution import first_of, over_at_once
+from pytest_raycompat.distribution import first_of, shortest_of
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,13 @@ def test_what_is_to_come_later_comes_where_there_is_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "found"),
-    [({}, None), ({"a1": 0.9, "b1": 0.2}, "a"), ({"a1": 0.9, "a2": 0.2, "b1": 0.2}, "b"), ({"a1": 2.0}, None)],
+    [
+        ({}, "a"),
+        ({"a1": 0.9, "b1": 0.2}, "b"),
+        ({"a1": 0.9, "a2": 0.2, "b1": 1.2, "c1": 1.0}, "c"),
+        ({"c1": 90.0}, "c"),
+        ({"a1": 2.0, "b1": 2.0, "c1": 2.0}, "a"),
+    ],
 )
-def test_what_is_over_at_once(seconds: dict[str, float], found: str | None) -> None:
-    assert over_at_once({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"]}, seconds) == found
+def test_what_is_over_first(seconds: dict[str, float], found: str) -> None:
+    assert shortest_of({"a": ["a1", "a2"], "b": ["b1"], "c": ["c1"]}, seconds) == found

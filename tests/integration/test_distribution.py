@@ -49,8 +49,19 @@ def test_pieces_of_one_test_all_run(pytester: pytest.Pytester, run_pytest: Calla
     run_pytest("--ray-cluster=local", "-n2").assert_outcomes(passed=7)
 
 
-def test_a_long_piece_of_one_test_keeps_no_other_waiting(
-    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
+@pytest.mark.parametrize(
+    ("ray", "seconds", "outcomes"),
+    [
+        pytest.param(">=99", 0, {"passed": 5, "skipped": 1}, id="lacks something"),
+        pytest.param(">=2", 1.05, {"passed": 6}, id="takes longer than a moment"),
+    ],
+)
+def test_a_long_piece_of_one_test_keeps_none_waiting_but_the_shortest(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    ray: str,
+    seconds: float,
+    outcomes: dict[str, int],
 ) -> None:
     pytester.makepyfile(
         test_one="""
@@ -64,7 +75,7 @@ def test_long():
         assert time.monotonic() < deadline, "nobody else has run the last piece"
         time.sleep(0.05)
 """,
-        test_two="""
+        test_two=f"""
 import os, pathlib, pytest, time
 
 @pytest.mark.ray_version(">=2")
@@ -84,13 +95,13 @@ class TestLast:
         if "PYTEST_XDIST_WORKER" in os.environ:
             pathlib.Path("last").touch()
 
-@pytest.mark.ray_version(">=99")
-def test_lacks_something():
-    pass
+@pytest.mark.ray_version("{ray}")
+def test_shortest():
+    time.sleep({seconds})
 """,
     )
-    run_pytest("--ray-cluster=local").assert_outcomes(passed=5, skipped=1)
-    run_pytest("--ray-cluster=local", "-n2").assert_outcomes(passed=5, skipped=1)
+    run_pytest("--ray-cluster=local").assert_outcomes(**outcomes)
+    run_pytest("--ray-cluster=local", "-n2").assert_outcomes(**outcomes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
