@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pytest_raycompat.cluster import local
+from pytest_raycompat.cluster import start_command
 from pytest_raycompat.cluster.protocol import NodeShape
 from pytest_raycompat.cluster.spec import parse_cluster_spec
 from pytest_raycompat.commands.run import Console
@@ -122,7 +122,7 @@ def main() -> None:
         else:
             ours = run_suites(report, sys.argv[1:])
         session = Session(Settings.read(root=Path(name), cluster="local"), (), Console())
-        local.PROGRAM = "ray.scripts.scripts"
+        start_command.PROGRAM = "ray.scripts.scripts"
         once = alone = 0.0
         try:
             for command, bare in flows_in(report).items():

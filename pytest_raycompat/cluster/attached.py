@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pytest_raycompat.cluster.local import accepts
 from pytest_raycompat.cluster.observation import Observer, ObserverError
 from pytest_raycompat.cluster.protocol import ClusterError, Node
 from pytest_raycompat.gpus import Gpu
 from pytest_raycompat.processes.children import Children
+from pytest_raycompat.processes.ports import accepts
 
 MISMATCH = re.compile(r"The cluster was started with:\s+Ray: (\S+)\s+Python: (\S+)")
 """Ray's own check of both versions, which every driver makes first (ray/_private/utils.py, ``check_version_info``)."""

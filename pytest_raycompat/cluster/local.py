@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pytest_raycompat.cluster import start_command
 from pytest_raycompat.cluster.authentication import variables_for
 from pytest_raycompat.cluster.network import Loopback, Namespaces, Network
 from pytest_raycompat.cluster.observation import ObservedNode, Observer, ObserverError
 from pytest_raycompat.cluster.protocol import ClusterError, Node, NodeShape
 from pytest_raycompat.gpus import Gpu, mask_of
 from pytest_raycompat.processes.children import Child, Children, describe_exit
-from pytest_raycompat.processes.ports import free_port
-from pytest_raycompat.versions import satisfies
+from pytest_raycompat.processes.ports import accepts, free_port
 
-PROGRAM = "pytest_raycompat.cluster.start_program"
-"""The module that is run to start a node; the benchmark of the suites takes Ray's own."""
-STARTED = "Ray runtime started."
-"""What ``ray start`` prints once its raylet is up (Ray 2.35.0 to 2.60.0, ray/scripts/scripts.py)."""
 UNPROTECTED = (
     "Ray {ray} has no token authentication and listens on all interfaces: "
     "whoever reaches this machine can run code on the cluster while it is up"
 )
-LABELS_AS_PAIRS_SINCE = ">=2.46"
-"""``ray start --labels`` takes ``key=value,…``; a JSON object before."""
-PRESTART_VARIABLE = "RAY_prestart_worker_first_driver"
-"""Whether a node starts a worker for each of its CPUs with the first driver, most of which would never work
-(``prestart_worker_first_driver`` in src/ray/common/ray_config_def.h, Ray 2.35.0 to 2.60.0)."""
-REPORTER_VARIABLE = "REPORTER_UPDATE_INTERVAL_MS"
-"""How often a node's dashboard agent reads its processes and GPUs, each time with NVML started and stopped, every 5 s
-by default (ray/dashboard/modules/reporter/reporter_consts.py, Ray 2.35.0 to 2.60.0). Nobody looks at the dashboard of
-these clusters, and the GPUs' driver makes all others of the host wait meanwhile: see ``driver`` of ``gpus``."""
-REPORTER_INTERVAL_MS = 60_000
-OBJECT_STORE_BYTES = 256 * 1024**2
 END_GRACE_S = 8.0
 """``ray start --block`` ends its processes within about 2 s of SIGTERM (seen with 2.35.0 and 2.60.0)."""
 
@@ -136,17 +119,7 @@ class LocalCluster:
 
     def _start(self) -> tuple[Node, ...]:
         host, port = self.address.split(":")
-        head = [
-            "--head",
-            f"--port={port}",
-            f"--temp-dir={self._folder / 'ray'}",
-            f"--include-dashboard={str(self._dashboard).lower()}",
-            f"--dashboard-host={host}",
-            f"--dashboard-port={free_port()}",
-            "--disable-usage-stats",
-        ]
-        if self._ray_client:
-            head.append(f"--ray-client-server-port={free_port()}")
+        head = start_command.head_options(self.address, self._folder / "ray", self._dashboard, self._ray_client)
         self._start_node(0, head)
         if self._network.reachable():
             self._wait_for(lambda: accepts(host, int(port)), "its GCS did not listen")
@@ -190,22 +163,9 @@ class LocalCluster:
     def _start_node(self, index: int, arguments: list[str]) -> None:
         shape, address = self._shape[index], self._network.addresses[index]
         log = self._folder / f"node-{index}.log"
-        command = [*self._network.on(index), self._python, "-m", PROGRAM, "start", "--block", *arguments]
-        command += [
-            f"--node-ip-address={address}",
-            f"--num-gpus={shape.gpus}",
-            f"--num-cpus={shape.cpus}",
-            f"--object-store-memory={OBJECT_STORE_BYTES}",
-            f"--dashboard-agent-listen-port={free_port()}",
-            "--min-worker-port=0",  # any free one: fixed ranges of several nodes on a machine collide
-            "--max-worker-port=0",
-        ]
-        if shape.labels:
-            command.append(f"--labels={self._labels(shape.labels)}")
-        environment = {key: value for key, value in self.environment.items() if key != "RAY_ADDRESS"}
-        environment["VLLM_HOST_IP"] = address
-        environment[PRESTART_VARIABLE] = "0"
-        environment.setdefault(REPORTER_VARIABLE, str(REPORTER_INTERVAL_MS))
+        options = [*arguments, *start_command.node_options(shape, address, self._ray)]
+        command = [*self._network.on(index), self._python, "-m", start_command.PROGRAM, "start", "--block", *options]
+        environment = start_command.node_variables(self.environment, address)
         if self.device == "cuda":
             taken, self._unused = self._unused[: shape.gpus], self._unused[shape.gpus :]
             environment |= mask_of(taken)
@@ -215,14 +175,9 @@ class LocalCluster:
             child = self._children.start(command, environment=environment, stdout=stream, stderr=stream)
         self._processes.append((child, log))
 
-    def _labels(self, labels: Mapping[str, str]) -> str:
-        if satisfies(self._ray, LABELS_AS_PAIRS_SINCE):
-            return ",".join(f"{key}={value}" for key, value in labels.items())
-        return json.dumps(dict(labels))
-
     def _wait_for_start(self, index: int) -> None:
         log = self._processes[index][1]
-        self._wait_for(lambda: STARTED in log.read_text(errors="replace"), f"node {index} did not start")
+        self._wait_for(lambda: start_command.STARTED in log.read_text(errors="replace"), f"node {index} did not start")
 
     def _wait_for_nodes(self) -> tuple[Node, ...]:
         seen: list[ObservedNode] = []
@@ -260,7 +215,9 @@ class LocalCluster:
         for index, (child, log) in enumerate(self._processes):
             status = child.poll()
             if status is not None:
-                raise ClusterError(f"`ray start` of node {index} ended with {describe_exit(status)}: {reason_in(log)}")
+                raise ClusterError(
+                    f"`ray start` of node {index} ended with {describe_exit(status)}: {start_command.reason_in(log)}"
+                )
 
     def _left(self) -> float:
         return max(0.1, self._limit_s - (time.monotonic() - self._began))
@@ -298,23 +255,6 @@ class LocalCluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def accepts(host: str, port: int) -> bool:
-    """Tell whether something accepts TCP connections there."""
-    try:
-        socket.create_connection((host, port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
-
-
 def describe_nodes(nodes: Sequence[ObservedNode]) -> str:
     """Say which nodes there are: ``127.0.0.2 with 1 GPU``."""
     return ", ".join(f"{node.address} with {node.gpus:.0f} GPUs" for node in nodes) or "no node"
-
-
-def reason_in(log: Path) -> str:
-    """Find what a `ray start` that failed said last."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return (errors or lines or ["it printed nothing"])[-1]

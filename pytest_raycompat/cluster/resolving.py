@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_raycompat.cluster.local import accepts
 from pytest_raycompat.cluster.spec import ClusterSpec, parse_cluster_spec
+from pytest_raycompat.processes.ports import accepts
 
 
 def resolve(spec: ClusterSpec, environ: Mapping[str, str]) -> tuple[ClusterSpec, str | None]:

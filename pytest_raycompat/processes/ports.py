@@ -36,3 +36,12 @@ def free_port() -> int:
                 _given.append(probe.getsockname()[1])
                 return _given[-1]
     raise OSError("no TCP port is free")
+
+
+def accepts(host: str, port: int) -> bool:
+    """Tell whether something accepts TCP connections there."""
+    try:
+        socket.create_connection((host, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True

@@ -16,12 +16,13 @@ import psutil
 import pytest
 
 from pytest_raycompat.cluster.attached import AttachedCluster
-from pytest_raycompat.cluster.local import PRESTART_VARIABLE, PROGRAM, REPORTER_VARIABLE, LocalCluster
+from pytest_raycompat.cluster.local import LocalCluster
 from pytest_raycompat.cluster.protocol import ClusterError, NodeShape
+from pytest_raycompat.cluster.start_command import PRESTART_VARIABLE, PROGRAM, REPORTER_VARIABLE
 from pytest_raycompat.environment import child_environment, stage_package
 from pytest_raycompat.processes.children import Children
 from pytest_raycompat.processes.ownership import processes_of, shared_memory_of
-from pytest_raycompat.processes.ports import free_port
+from pytest_raycompat.processes.ports import accepts, free_port
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install ray, or tox run -e py"
@@ -220,8 +221,6 @@ def test_something_that_is_not_ray_listens(children: Children, variables: dict[s
 
 
 def wait_for_port(port: int) -> None:
-    from pytest_raycompat.cluster.local import accepts
-
     for _ in range(100):
         if accepts("127.0.0.1", port):
             return
