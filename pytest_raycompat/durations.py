@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from pytest_raycompat.compare.change import NOT_RUN
-from pytest_raycompat.files import write_file
+from pytest_raycompat.files import UNREADABLE, write_file
 from pytest_raycompat.report.document import TestRecord
 
 
@@ -30,7 +30,7 @@ def read_durations(path: Path) -> dict[str, float]:
     """Read what is kept; nothing where there is nothing, or what is there cannot be read: it is a matter of order."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return {}
 
 

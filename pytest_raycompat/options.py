@@ -11,10 +11,11 @@ import pytest
 if TYPE_CHECKING:
     from pytest_raycompat.settings import Settings
 
-CLUSTER_HELP = (
-    "the Ray cluster that tests run on: off (default), auto (RAY_ADDRESS where it is set and answers, else local), "
-    "local or local:NODESxGPUS (a cluster of our own, such as local:2x1), or HOST:PORT (attach; never stopped)"
+CLUSTERS = (
+    "auto (RAY_ADDRESS where it is set and answers, else local), local or local:NODESxGPUS (a cluster of our own, "
+    "such as local:2x1), or HOST:PORT (attach; never stopped)"
 )
+CLUSTER_HELP = f"the Ray cluster that tests run on: off (default), {CLUSTERS}"
 PYTHON_HELP = "interpreter of the environment under test (default: the one that runs pytest)"
 DEVICE_HELP = "what the flows run on: auto (default: cuda where there is a GPU), cuda or cpu"
 FLOWS_PER_GPU_HELP = (

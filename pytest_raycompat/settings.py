@@ -12,7 +12,6 @@ from pytest_raycompat.environment import EnvironmentProblem, find_interpreter
 from pytest_raycompat.records import GapsMode
 from pytest_raycompat.report.formats import check_format
 
-Device = Literal["cpu", "cuda"]
 DEVICES = ("auto", "cuda", "cpu")
 GAPS_MODES = ("run", "skip", "only")
 FOLDER = Path(".raycompat")

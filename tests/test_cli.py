@@ -124,6 +124,17 @@ def test_every_command_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in listed.splitlines() if line[:5].strip()] == list(COMMANDS)
 
 
+def test_the_help_of_run_says_its_own_default(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    said = capsys.readouterr().out
+    assert "the Ray cluster that the flow runs on (default: local): off, auto (RAY_ADDRESS where" in said
+    assert "off (default)" not in said
+
+
 def test_a_flow_of_ones_own(tmp_path: Path) -> None:
     finished = run(tmp_path, "run", "pack.theirs", "--ray-cluster=off")
     assert finished.returncode == 0, finished.stderr

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from pytest_raycompat import hookspecs, options, records
+from pytest_raycompat.cli import main
 from pytest_raycompat.flows import events, registry
 from pytest_raycompat.gaps import BUILTIN_FOLDER, load_gap_file, load_gaps, schema
 from pytest_raycompat.report import document, terminal
@@ -262,6 +263,15 @@ def commands_of(*words: str) -> list[str]:
     command = [sys.executable, "-m", "pytest_raycompat.cli", *words, "--help"]
     helped = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     return re.findall(r"^    (\w+) ", helped.partition("positional arguments:")[2].partition("\n\n")[0], re.MULTILINE)
+
+
+def test_the_example_of_gaps_list(capsys: pytest.CaptureFixture[str]) -> None:
+    (body,) = (
+        block.body for block in blocks_of(REFERENCE / "cli.md") if block.body.startswith("$ raycompat gaps list")
+    )
+    command, _, shown = body.partition("\n")
+    assert main(shlex.split(command)[2:]) == 0
+    assert capsys.readouterr().out == shown
 
 
 def test_commands() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,10 @@ class AtlasError(ValueError):
     """A folder holds no cells, or damaged ones; says which."""
 
 
+NAME = re.compile(r"(?!\.+$)[\w.+@-]+", re.ASCII)
+"""Of a cell, which is a folder's too: nothing that leads elsewhere."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One cell and its report, if it has one."""
@@ -47,6 +52,11 @@ class Entry:
         return f"{self.cell.name}-{digest}"
 
     @property
+    def measured(self) -> datetime:
+        """When it was measured."""
+        return datetime.fromisoformat(self.cell.measured)
+
+    @property
     def device(self) -> str:
         """Say what it was measured on: ``cpu``, or how many GPUs of which kind."""
         device = self.report.device if self.report is not None else None
@@ -59,16 +69,40 @@ def read_entries(paths: Iterable[Path]) -> tuple[Entry, ...]:
     """Read the cells of matrices and atlases, and reports; of the same tests on the same pair the newest run counts.
 
     Raises:
-        AtlasError: a folder has no cell, or one that cannot be read.
+        AtlasError: a folder has no cell, or one that cannot be read; a report is of a run in which gaps counted as
+            failures, or were left out.
         ReportError: a file is not a report.
     """
     found: dict[str, Entry] = {}
     for path in paths:
         for entry in map(of_report, read_reports(path)) if path.is_file() else _cells(path):
+            _check(path, entry)
             held = found.get(entry.name)
-            if held is None or held.cell.measured <= entry.cell.measured:
+            if held is None or held.measured <= entry.measured:
                 found[entry.name] = entry
     return tuple(found.values())
+
+
+def _check(path: Path, entry: Entry) -> None:
+    cell, report = entry.cell, entry.report
+    if NAME.fullmatch(cell.name) is None:
+        raise AtlasError(
+            f"{path}: {cell.name!r} is not the name of a cell, which is one such as ray-2.60.0-vllm-none-cpu"
+        )
+    try:
+        zone = entry.measured.tzinfo
+    except ValueError:
+        zone = None
+    if zone is None:
+        raise AtlasError(
+            f"{path}: {cell.name} was measured at {cell.measured!r}, which is not a time with a zone, such as "
+            "2026-08-01T12:00:00+00:00"
+        )
+    if report is not None and report.gaps_mode != "run":
+        raise AtlasError(
+            f"{path}: {cell.name} was run with --raycompat-gaps-mode={report.gaps_mode}, in which known gaps are not "
+            "told from failures: give a report without it"
+        )
 
 
 def _cells(folder: Path) -> Iterator[Entry]:

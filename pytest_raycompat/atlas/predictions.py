@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from pytest_raycompat.files import UNREADABLE
 from pytest_raycompat.probe.findings import UNTOLD, Status
 from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import TestRecord
-from pytest_raycompat.versions import is_version, satisfies
+from pytest_raycompat.versions import is_version, parse_specifier, satisfies
 
 Score = Literal["hit", "miss", "false alarm", "not scored"]
 """``miss``: it failed, and nothing was said to break. ``false alarm``: it was said to break, and passed.
@@ -132,11 +133,19 @@ def _read(path: Path) -> Predictions:
         raw = msgspec.json.decode(path.read_bytes())
         if isinstance(raw, dict) and "pairs" in raw:
             return Predictions(predictions=tuple(_of_probe(msgspec.convert(raw, _Probed))))
-        return msgspec.convert(raw, Predictions)
+        found = msgspec.convert(raw, Predictions)
     except OSError as error:
         raise PredictionError(f"--predictions: {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise PredictionError(f"--predictions: {path}: not a file of predictions: {error}") from error
+    for number, one in enumerate(found.explanations):
+        for name, specifier in (("ray", one.ray), ("vllm", one.vllm)):
+            if specifier is not None:
+                try:
+                    parse_specifier(specifier)
+                except ValueError as error:
+                    raise PredictionError(f"--predictions: {path}: explanations[{number}].{name}: {error}") from error
+    return found
 
 
 def _of_probe(probed: _Probed) -> Iterator[Prediction]:

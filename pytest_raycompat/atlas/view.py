@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from pytest_raycompat.atlas.entries import Entry, in_order
 from pytest_raycompat.atlas.predictions import Prediction, Predictions, Score, score, tally
@@ -177,7 +176,7 @@ def _newest(records: Sequence[tuple[Entry, TestRecord]]) -> list[tuple[Entry, Te
     if not records:
         return []
     ran = [one for one in records if one[1].verdict not in NOT_RUN]
-    newest, _ = max(ran or records, key=lambda one: datetime.fromisoformat(one[0].cell.measured))
+    newest, _ = max(ran or records, key=lambda one: one[0].measured)
     return [(entry, record) for entry, record in records if entry is newest]
 
 

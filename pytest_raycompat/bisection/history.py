@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from packaging.version import InvalidVersion, Version
 
 from pytest_raycompat.environments.dating import Releases
 from pytest_raycompat.releases.model import Release, ReleaseError
@@ -73,23 +69,3 @@ def newest(releases: Sequence[Release], package: str, target: Target) -> str:
         if why_not(release, target) is None:
             return release.version
     raise ReleaseError(f"no release of {package} has a wheel for {target}")
-
-
-def target_of(python: str) -> Target:
-    """Return the Python that ``python`` names, a version or the path of an interpreter.
-
-    Raises:
-        ReleaseError: it is neither.
-    """
-    if python == sys.executable:
-        return Target.here()
-    try:
-        return Target.here(".".join(str(number) for number in Version(python).release[:2]))
-    except InvalidVersion:
-        pass
-    program = "import sys; print('%d.%d' % sys.version_info[:2])"
-    try:
-        asked = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ReleaseError(f"--python: {python!r} is neither a version nor an interpreter: {error}") from error
-    return Target.here(asked.stdout.strip())

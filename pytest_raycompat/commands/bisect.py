@@ -85,6 +85,7 @@ def search_runs(arguments: argparse.Namespace) -> Finding | int:
     from pytest_raycompat.environments import recipe
     from pytest_raycompat.matrix.cells import CellStore, Request
     from pytest_raycompat.processes.running import Interrupted, interruptible
+    from pytest_raycompat.releases.target import target_of
 
     words = (*arguments.tests, *arguments.parameters, *(f"--raycompat-gaps={one}" for one in arguments.raycompat_gaps))
     output = (arguments.output or FOLDER / folder_name(words)).resolve()
@@ -94,7 +95,7 @@ def search_runs(arguments: argparse.Namespace) -> Finding | int:
     package = cast("Package", arguments.package)
     other = read_other(arguments, index, target)
     try:
-        with store.open(Request(arguments=words, device=arguments.device)), interruptible():
+        with store.open(Request(arguments=words, device=arguments.device, python=target.version)), interruptible():
             measurer = make_measurer(arguments, store, words, say)
             judge = SuiteJudge(package, other, arguments.device, store, measurer, Steps().watch)
             distribution = recipe.distribution(package, arguments.device)
@@ -112,6 +113,7 @@ def search_sources(arguments: argparse.Namespace, gaps: Sequence[Gap]) -> Findin
     """
     from pytest_raycompat.bisection.judging import SourceJudge
     from pytest_raycompat.commands.probe import chosen
+    from pytest_raycompat.releases.target import target_of
 
     target = target_of(arguments.python)
     package = cast("Package", arguments.package)
@@ -120,8 +122,8 @@ def search_sources(arguments: argparse.Namespace, gaps: Sequence[Gap]) -> Findin
         from pytest_raycompat.bisection.reading import SourceReader
         from pytest_raycompat.probe.session import Session
 
-        with Session(python=str(target).removeprefix("Python "), gaps=gaps, warn=say) as session:
-            reader = SourceReader(session, chosen([arguments.probe]))
+        with Session(python=target.version, gaps=gaps, warn=say) as session:
+            reader = SourceReader(session, chosen([arguments.probe], "--probe"))
             version = other_version(arguments, session.index, other, other, target)
             judge = SourceJudge(package, version, reader)
             named = f"{'Ray' if other == 'ray' else 'vLLM'} {version}, read and not run"
@@ -144,13 +146,6 @@ def search(
     say(f"{len(history.versions)} releases of {distribution}, {first} to {last}; {beside}")
     bad = index.release(distribution, arguments.bad).version
     return bisect(cast("Package", arguments.package), history, bad, judge, say, confirm=arguments.confirm)
-
-
-def target_of(python: str) -> Target:
-    """Return the Python that ``--python`` names."""
-    from pytest_raycompat.bisection import history
-
-    return history.target_of(python)
 
 
 def read_other(arguments: argparse.Namespace, index: Releases, target: Target) -> Candidate:

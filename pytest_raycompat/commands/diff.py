@@ -46,11 +46,11 @@ def run_diff(arguments: argparse.Namespace) -> int:
     """Compare two reports; return 1 where anything is worse, else 0."""
     from pytest_raycompat.compare.comparison import compare
     from pytest_raycompat.compare.merge import read_side
-    from pytest_raycompat.files import write_file
+    from pytest_raycompat.files import check_output, write_file
     from pytest_raycompat.report.formats import NEEDS_JINJA2, has_jinja2
 
-    if arguments.output is not None and arguments.output.is_dir():
-        raise CommandError(f"-o: {str(arguments.output)!r} is a folder: write the path of a file")
+    if arguments.output is not None:
+        check_output(arguments.output, "-o")
     if arguments.format == "html" and not has_jinja2():
         raise CommandError(f"--format=html {NEEDS_JINJA2}, or choose --format=md")
     comparison = compare(

@@ -83,16 +83,20 @@ def run_matrix(arguments: argparse.Namespace) -> int:
     from pytest_raycompat.matrix.measuring import default_arguments
     from pytest_raycompat.matrix.shards import read_shard
     from pytest_raycompat.processes.running import Interrupted, interruptible
+    from pytest_raycompat.releases.target import target_of
 
+    python = target_of(arguments.python).version
     shard = read_shard(arguments.shard)
     words = tuple(arguments.parameters) or default_arguments(Path.cwd())
     store = CellStore(arguments.output.resolve())
+    request = Request(arguments=words, device=arguments.device, python=python)
     with tempfile.TemporaryDirectory(prefix="raycompat-matrix-") as scratch:
         pairs = read_pairs(arguments, shard, Path(scratch))
         if arguments.dry_run:
+            store.check(request)
             return tell_pending(pairs, store, retry=arguments.retry)
         try:
-            with store.open(Request(arguments=words, device=arguments.device)), interruptible():
+            with store.open(request), interruptible():
                 return measure(arguments, pairs, store, words)
         except Interrupted as interrupt:
             print(

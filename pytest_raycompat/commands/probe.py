@@ -61,13 +61,13 @@ def add(commands: Any) -> None:
 
 def run_probe(arguments: argparse.Namespace) -> int:
     """Probe the pairs that are asked for; return 1 where a flow breaks."""
-    from pytest_raycompat.files import write_file
+    from pytest_raycompat.files import check_output, write_file
     from pytest_raycompat.gaps import known_gaps
     from pytest_raycompat.probe.session import Session
     from pytest_raycompat.releases import ReleaseError
 
-    if arguments.output is not None and arguments.output.is_dir():
-        raise CommandError(f"-o: {str(arguments.output)!r} is a folder: write the path of a file")
+    if arguments.output is not None:
+        check_output(arguments.output, "-o")
     programs = chosen(arguments.flow)
     gaps = known_gaps(Path(path) for path in arguments.raycompat_gaps)
     with Session(python=arguments.python, gaps=gaps, refresh=arguments.refresh, warn=warn) as session:
@@ -98,7 +98,7 @@ def warn(text: str) -> None:
     print(f"raycompat: {text}", file=sys.stderr)
 
 
-def chosen(flows: list[str] | None) -> Sequence[Program]:
+def chosen(flows: list[str] | None, option: str = "--flow") -> Sequence[Program]:
     """Return the flows to walk: those that are named, with an executor or without.
 
     Raises:
@@ -111,7 +111,7 @@ def chosen(flows: list[str] | None) -> Sequence[Program]:
     known = dict.fromkeys(name for program in PROGRAMS for name in (program.flow, program.name))
     for flow in flows:
         if flow not in known:
-            raise CommandError(f"--flow: {flow!r} is not a flow: write one of {', '.join(map(repr, known))}")
+            raise CommandError(f"{option}: {flow!r} is not a flow: write one of {', '.join(map(repr, known))}")
     return tuple(program for program in PROGRAMS if program.flow in flows or program.name in flows)
 
 

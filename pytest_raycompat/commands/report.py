@@ -53,9 +53,9 @@ def print_reports(reports: Sequence[Any]) -> None:
     from pytest_raycompat.compare.environments import labels
     from pytest_raycompat.report import terminal
 
-    width = shutil.get_terminal_size((120, 24)).columns
+    width, indent = shutil.get_terminal_size((120, 24)).columns, "  "
     for name, report in zip(labels(reports), reports, strict=True):
         print(f"{name}{'' if report.finished else ' (the run did not finish)'}")
-        for line, _ in terminal.table(report.results, width) if report.results else ():
-            print(f"  {line}".rstrip())
-        print(f"  verdicts: {terminal.counts(report.results) or 'none'}")
+        for line, _ in terminal.table(report.results, width - len(indent)) if report.results else ():
+            print(f"{indent}{line}".rstrip())
+        print(f"{indent}verdicts: {terminal.counts(report.results) or 'none'}")

@@ -44,8 +44,9 @@ def add(commands: Any) -> None:
         epilog=f"flows: {', '.join(FLOWS)}; their options follow after --",
     )
     run.add_argument("flow", help="name of a flow, or a module of your own")
+    helps = {"--ray-cluster": f"the Ray cluster that the flow runs on (default: local): off, {options.CLUSTERS}"}
     for option, metavar, help_text in options.FLOW_TEXTS:
-        run.add_argument(option, dest=options.name_of(option), metavar=metavar, help=help_text)
+        run.add_argument(option, dest=options.name_of(option), metavar=metavar, help=helps.get(option, help_text))
     run.add_argument("--raycompat-gaps", action="append", metavar="PATH", default=[], help=options.GAPS_HELP)
     run.set_defaults(command=run_flow, parameters=())
 

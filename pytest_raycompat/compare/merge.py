@@ -105,7 +105,7 @@ def _merge_environment(sources: Sequence[Source], problems: list[str]) -> Report
         git_revision=revisions.pop() if len(revisions) == 1 else None,
         baseline=None,
         gaps=merged_gaps(report.gaps for report in reports),
-        results=tuple(record for _, record in results.values()),
+        results=tuple(msgspec.structs.replace(record, change=None) for _, record in results.values()),
     )
 
 

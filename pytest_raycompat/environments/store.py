@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from pytest_raycompat.environments.building import BuildError, Order, build, installed
-from pytest_raycompat.files import write_file
+from pytest_raycompat.files import UNREADABLE, write_file
 
 MARKER = "raycompat-environment.json"
 """What tells an environment of ours: only a folder with this file is ever deleted."""
@@ -154,7 +154,7 @@ class EnvironmentStore:
             return msgspec.json.decode((self.folder / name / MARKER).read_bytes(), type=Marker)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, msgspec.MsgspecError):  # ours, and truncated
+        except (OSError, *UNREADABLE):  # ours, and truncated
             return Marker(name=name, ready=False, used=0.0)
 
     def _write(self, name: str, marker: Marker) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from pytest_raycompat.files import UNREADABLE
+
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", tag=str.lower):
     """What every event has: ``at``, seconds since the flow began."""
@@ -83,6 +85,6 @@ def decode_event(line: bytes) -> AnyEvent | None:
     """Decode one line; None where it is no event, but something that was printed before the flow took the stream."""
     try:
         event: AnyEvent = _decoder.decode(line)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return event

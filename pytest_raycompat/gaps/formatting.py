@@ -117,8 +117,3 @@ def _rank(table: str, key: tuple[str, ...]) -> tuple[int, int]:
 
 def _table_rank(name: tuple[str, ...]) -> tuple[int, int]:
     return _rank("", name[:1])[0], len(name)
-
-
-def is_formatted(path: Path, text: str) -> bool:
-    """Tell whether a file is in canonical order."""
-    return formatted(path, text) == text

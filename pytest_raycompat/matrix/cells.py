@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from pytest_raycompat.files import write_file
+from pytest_raycompat.files import UNREADABLE, write_file
 from pytest_raycompat.records import RED
 from pytest_raycompat.report.document import MachineRecord, Report, ReportError, read_report
 
@@ -72,6 +72,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     arguments: tuple[str, ...]
     device: Literal["cpu", "cuda"]
+    python: str
+    """Of the environments, such as ``3.12``."""
+
+    def __str__(self) -> str:
+        return f"'{shlex.join(self.arguments)}' on {self.device} with Python {self.python}"
 
 
 class CellStore:
@@ -93,26 +98,28 @@ class CellStore:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StoreError(f"--output: {self.folder} is in use by another run: wait for it") from None
-            self._check(request)
+            self.check(request)
+            write_file(self.folder / "matrix.json", msgspec.json.format(msgspec.json.encode(request), indent=2) + b"\n")
             yield
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
+        """Look whether the folder can take cells of this request; nothing is written.
+
+        Raises:
+            StoreError: it holds cells of another one, or something else.
+        """
         path = self.folder / "matrix.json"
         if not path.is_file():
             if any(self.folder.glob("cells/*")) or any(self.folder.glob("*.json")):
                 raise StoreError(f"--output: {self.folder} has files that are not of a matrix: name another folder")
-            write_file(path, msgspec.json.format(msgspec.json.encode(request), indent=2) + b"\n")
             return
         try:
             found = msgspec.json.decode(path.read_bytes(), type=Request)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise StoreError(f"{path}: not of a matrix: {error}") from error
-        if found != request and not any(self.folder.glob(f"cells/*/{CELL}")):  # pytest refused the other one
-            write_file(path, msgspec.json.format(msgspec.json.encode(request), indent=2) + b"\n")
-        elif found != request:
+        if found != request and any(self.folder.glob(f"cells/*/{CELL}")):  # without any, pytest refused the other one
             raise StoreError(
-                f"--output: {self.folder} holds cells of '{shlex.join(found.arguments)}' on {found.device}, "
-                f"not of '{shlex.join(request.arguments)}' on {request.device}: name another folder, or remove it"
+                f"--output: {self.folder} holds cells of {found}, not of {request}: name another folder, or remove it"
             )
 
     def paths(self, name: str) -> tuple[Path, Path]:
@@ -143,7 +150,7 @@ def read_cell(folder: Path) -> Cell | None:
     """Read the cell of a folder; None where it is not over, or what says so is damaged."""
     try:
         cell = msgspec.json.decode((folder / CELL).read_bytes(), type=Cell)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return None
     if cell.state == "measured" and read_cell_report(folder) is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from typing import TextIO
@@ -46,7 +47,8 @@ class Progress:
             done = [one for one in found.results if one.verdict != "untested"] if found is not None else []
             said = f", {len(done)} of {len(found.results)} tests: {counts(done)}" if found is not None and done else ""
             line = f"  {phase} for {self._clock() - self._cell_began:.0f} s{said}"
-            self._stream.write(f"\r\033[K{shortened(line, WIDTH)}")
+            width = min(WIDTH, shutil.get_terminal_size().columns - 1)  # a second row would not be cleared
+            self._stream.write(f"\r\033[K{shortened(line, width)}")
             self._stream.flush()
 
     def end(self, cell: Cell, report: Report | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from pytest_raycompat.files import UNREADABLE
 from pytest_raycompat.packing import unpack
 from pytest_raycompat.packing.distributions import Installed, parse_pin
 
@@ -187,5 +188,5 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise PackError(f"--overlay: {folder} is not a folder that 'raycompat pack' wrote: {error}") from error

@@ -58,6 +58,9 @@ def find_problems(target: Path, manifest: dict[str, Any]) -> Iterator[str]:
     here = "{}.{}".format(*sys.version_info)
     if here != manifest["python_version"]:
         yield f"the pack is for Python {manifest['python_version']}, and this is {here}: run another python3"
+    if not hasattr(tarfile, "data_filter"):
+        version = sys.version.split()[0]
+        yield f"this Python {version} cannot unpack without trusting the pack: run 3.10.12, 3.11.4 or newer"
     there = []
     for expected, name in checksums():
         if (PARTS / name).is_file():
@@ -79,8 +82,11 @@ def checksums() -> list[tuple[str, str]]:
 
 def checksum(path: Path) -> str:
     """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while chunk := stream.read(CHUNK):  # hashlib.file_digest is new in Python 3.11
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 class Joined:

@@ -13,6 +13,8 @@ from pytest_raycompat.probe.nearest import Nearest
 SCHEMA_VERSION = 1
 MARKS = {"no obstacle found": "-", "guarded": "guarded", "absent": "absent", "unknown": "unknown", "breaks": "BREAKS"}
 UNREADABLE = "not read"
+LEAST_COLUMN = 8
+"""Of the overview: a mark and a space."""
 
 
 class Cell(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -131,20 +133,23 @@ def said_of(one: Nearest) -> str:
 
 
 def _overview(cells: Sequence[Cell], width: int) -> Iterable[str]:
-    """Make a table with a row for each pair."""
+    """Make a table with a row for each pair; where the flows do not fit side by side, one below the other."""
     flows = next(([flow.flow for flow in cell.result.flows] for cell in cells if cell.result), [])
     first = max(len(f"{cell.ray}  {cell.vllm}") for cell in cells) + 2
-    column = max(8, (width - first) // max(1, len(flows)))
-    for number in range(2 if any(" " in flow for flow in flows) else 1):
-        words = [[*flow.split(), ""][number] for flow in flows]
-        yield " " * first + "".join(f"{word[: column - 1]:<{column}}" for word in words).rstrip()
-    for cell in cells:
-        row = f"{cell.ray}  {cell.vllm}"
-        if cell.result is None:
-            yield from _wrapped(f"{row:<{first}}{UNREADABLE}: {cell.error}", width, "")
-            continue
-        marks = [MARKS[flow.status] for flow in cell.result.flows]
-        yield f"{row:<{first}}{''.join(f'{mark:<{column}}' for mark in marks)}".rstrip()
+    most = max(1, (width - first) // LEAST_COLUMN)
+    for begin in range(0, max(1, len(flows)), most):
+        some = slice(begin, begin + most)
+        column = max(LEAST_COLUMN, (width - first) // max(1, len(flows[some])))
+        for number in range(2 if any(" " in flow for flow in flows[some]) else 1):
+            words = [[*flow.split(), ""][number] for flow in flows[some]]
+            yield " " * first + "".join(f"{word[: column - 1]:<{column}}" for word in words).rstrip()
+        for cell in cells:
+            row = f"{cell.ray}  {cell.vllm}"
+            if cell.result is not None:
+                marks = [MARKS[flow.status] for flow in cell.result.flows[some]]
+                yield f"{row:<{first}}{''.join(f'{mark:<{column}}' for mark in marks)}".rstrip()
+            elif begin == 0:
+                yield from _wrapped(f"{row:<{first}}{UNREADABLE}: {cell.error}", width, "")
     yield "- no obstacle found"
 
 

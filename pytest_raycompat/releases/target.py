@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from functools import cached_property
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags, platform_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-from packaging.version import InvalidVersion
+from packaging.version import InvalidVersion, Version
 
 from pytest_raycompat.releases.model import File, ReleaseError
 
@@ -38,8 +39,13 @@ class Target:
             raise ReleaseError(f"{python!r} is not a Python version: write one such as 3.11")
         return cls((int(match[1]), int(match[2])), tuple(platform_tags()))
 
+    @property
+    def version(self) -> str:
+        """The Python's version, such as ``3.12``."""
+        return f"{self.python[0]}.{self.python[1]}"
+
     def __str__(self) -> str:
-        return f"Python {self.python[0]}.{self.python[1]}"
+        return f"Python {self.version}"
 
     @cached_property
     def ranks(self) -> dict[Tag, int]:
@@ -104,3 +110,25 @@ def _tags(file: File) -> frozenset[Tag]:
         return parse_wheel_filename(file.name)[3]
     except (InvalidWheelFilename, InvalidVersion):
         return frozenset()
+
+
+def target_of(python: str) -> Target:
+    """Return the Python that ``python`` names, a version or the path of an interpreter.
+
+    Raises:
+        ReleaseError: it is neither.
+    """
+    if python == sys.executable:
+        return Target.here()
+    try:
+        return Target.here(".".join(str(number) for number in Version(python).release[:2]))
+    except InvalidVersion:
+        pass
+    except ReleaseError as error:
+        raise ReleaseError(f"--python: {error}") from None
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        asked = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ReleaseError(f"--python: {python!r} is neither a version nor an interpreter: {error}") from error
+    return Target.here(asked.stdout.strip())

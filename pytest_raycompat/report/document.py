@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from pytest_raycompat.files import write_file
+from pytest_raycompat.files import UNREADABLE, write_file
 from pytest_raycompat.records import Environment, ExceptionRecord, GapsMode, Measurement, Outcome, Verdict
 from pytest_raycompat.report import refusal
 
@@ -222,7 +222,7 @@ def read_reports(path: Path) -> tuple[Report, ...]:
         raise ReportError(f"{path}: {error.strerror}") from None
     try:
         raw = msgspec.json.decode(content)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ReportError(f"{path}: {refusal.why_no_json(content, error)}") from None
     reports: tuple[Report, ...] = ()
     try:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_raycompat.files import check_output, write_file
+
 if TYPE_CHECKING:
     from pytest_raycompat.report.document import Report
 
@@ -25,11 +27,7 @@ def check_format(path: Path, option: str) -> None:
     written = f"{option}: {str(path)!r}"
     if path.suffix not in FORMATS:
         raise ValueError(f"{written} has no known format: write a path that ends in .json, .md or .html")
-    if path.is_dir():
-        raise ValueError(f"{written} is a folder: write the path of a file")
-    blocking = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
-    if blocking is not None:
-        raise ValueError(f"{written} is below {blocking.name!r}, which is a file")
+    check_output(path, option)
     if path.suffix == ".html" and not has_jinja2():
         raise ValueError(
             f"{written} {NEEDS_JINJA2}, or write a .json report here and the page elsewhere with raycompat report"
@@ -43,7 +41,6 @@ def has_jinja2() -> bool:
 
 def write_as(path: Path, reports: Sequence[Report]) -> None:
     """Write reports to ``path``, whole or not at all, in the format that its suffix names; see :func:`check_format`."""
-    from pytest_raycompat.files import write_file
     from pytest_raycompat.report.document import ReportSet, write_report
 
     if path.suffix == ".json":

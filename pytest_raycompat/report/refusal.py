@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 OTHER_TOOLS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"exitcode", "tests"}), "pytest-json-report"),
     (frozenset({"machine_info", "benchmarks"}), "pytest-benchmark"),
@@ -16,7 +14,7 @@ OTHER_TOOLS: tuple[tuple[frozenset[str], str], ...] = (
 """Keys by which JSON files of other tools are told, from what these tools write."""
 
 
-def why_no_json(content: bytes, error: msgspec.DecodeError) -> str:
+def why_no_json(content: bytes, error: Exception) -> str:
     """Say why ``content`` is not JSON."""
     if not content.strip():
         return "the file is empty; a report is a JSON object"
@@ -24,6 +22,10 @@ def why_no_json(content: bytes, error: msgspec.DecodeError) -> str:
         return "not JSON but XML or HTML; give the .json report"
     if b'"$report_type"' in content[:200]:
         return "not JSON but JSON lines, as pytest-reportlog writes; a report is one JSON object"
+    if isinstance(error, RecursionError):
+        return "not a report: brackets in brackets, too deep to read"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not JSON: it is not UTF-8: {error.reason}"
     if "truncated" in str(error):
         return f"truncated: the JSON ends after {len(content)} bytes in the middle of a value"
     return f"not JSON: {error}"

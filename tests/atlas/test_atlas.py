@@ -203,6 +203,49 @@ def test_a_file_that_is_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.startswith(f"raycompat: {tmp_path / 'r.json'}: ")
 
 
+def test_of_two_times_the_later_counts_in_whatever_zone(make_matrix: Callable[..., Path]) -> None:
+    later = make_matrix("later", "2.60.0", generate("passed", "ray-v2"), measured="2026-08-01T22:30:00+00:00")
+    sooner = make_matrix("sooner", "2.60.0", generate("failed", "ray-v2"), measured="2026-08-01T23:00:00+02:00")
+    for folders in ([later, sooner], [sooner, later]):
+        (entry,) = read_entries(folders)
+        assert entry.report is not None
+        assert entry.report.results[0].verdict == "passed"
+
+
+@pytest.mark.parametrize("measured", ["", "yesterday", "2026-08-01T12:00:00"])
+def test_a_cell_of_no_time(make_matrix: Callable[..., Path], measured: str) -> None:
+    folder = make_matrix("m", "2.60.0", generate("passed", "ray-v2"), measured=measured)
+    with pytest.raises(AtlasError) as raised:
+        read_entries([folder])
+    assert str(raised.value) == (
+        f"{folder}: ray-2.60.0-vllm-0.32.0-cpu was measured at {measured!r}, which is not a time with a zone, such as "
+        "2026-08-01T12:00:00+00:00"
+    )
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/elsewhere", "..", ""])
+def test_a_cell_whose_name_leads_elsewhere(make_matrix: Callable[..., Path], name: str) -> None:
+    folder = make_matrix("m", "2.60.0", generate("passed", "ray-v2"))
+    (path,) = folder.glob("cells/*/cell.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": name}))
+    with pytest.raises(AtlasError) as raised:
+        read_entries([folder])
+    assert str(raised.value) == (
+        f"{folder}: {name!r} is not the name of a cell, which is one such as ray-2.60.0-vllm-none-cpu"
+    )
+
+
+def test_a_report_in_which_gaps_counted_as_failures(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    write_report(path, make_report(generate("failed", "ray-v1"), gaps_mode="only"))
+    with pytest.raises(AtlasError) as raised:
+        read_entries([path])
+    assert str(raised.value) == (
+        f"{path}: ray-2.60.0-vllm-0.32.0-cpu was run with --raycompat-gaps-mode=only, in which known gaps are not told "
+        "from failures: give a report without it"
+    )
+
+
 def test_a_damaged_cell(make_matrix: Callable[..., Path]) -> None:
     folder = make_matrix("m", "2.35.0", generate("passed", "ray-v2"))
     (report,) = folder.glob("cells/*/report.json")
@@ -310,6 +353,12 @@ def test_predictions_that_are_none(tmp_path: Path) -> None:
     assert str(raised.value) == f"--predictions: {path}: No such file or directory"
     path.write_text('{"predictions": [{"ray": "1", "vllm": "2", "flow": "f", "said": "works"}]}')
     with pytest.raises(PredictionError, match=r"not a file of predictions: Invalid enum value 'works'"):
+        read_predictions([path])
+    path.write_bytes(b'{"predictions": "\xff"}')
+    with pytest.raises(PredictionError, match=r"said\.json: not a file of predictions: 'utf-8' codec"):
+        read_predictions([path])
+    path.write_text('{"explanations": [{"flow": "f", "ray": "2.35.0", "text": "t"}]}')
+    with pytest.raises(PredictionError, match=r"said\.json: explanations\[0\]\.ray: '2\.35\.0' is not a version spec"):
         read_predictions([path])
 
 

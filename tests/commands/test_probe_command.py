@@ -128,6 +128,14 @@ def test_several_pairs_are_a_table(releases: LocalIndex, run: Run) -> None:
     assert f"{said} - no obstacle found" in " ".join(out.split())
 
 
+def test_a_table_of_all_flows_is_no_wider_than_the_terminal(releases: LocalIndex, run: Run) -> None:
+    _, out, _ = run("--ray=2.34.0", "--ray=2.35.0", "--vllm=0.32.0")
+    table = out.partition("- no obstacle found")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    assert sum(line.startswith("Ray 2.35.0  vLLM 0.32.0") for line in table) == 2
+    assert {word for line in table if not line.startswith("Ray") for word in line.split()} >= {"generate", "rlhf"}
+
+
 def test_json(releases: LocalIndex, run: Run) -> None:
     _, out, _ = run(*PAIR, "--format=json")
     document: dict[str, Any] = json.loads(out)

@@ -39,6 +39,17 @@ def test_a_report_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert out[5] == "Ray 2.35.0, vLLM 0.32.0, cpu"
 
 
+def test_a_report_is_no_wider_than_the_terminal(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "suites/a_folder/test_" + "long_" * 20 + "name.py::test_it"
+    write_report(folder / "long.json", make_report(make_record(name, flow="generate", parameters={"note": "x" * 60})))
+    assert main(["report", "long.json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) == 80
+
+
 def test_reports_are_merged_into_every_format(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = [part for name in ("m.json", "m.md", "out/m.html") for part in ("-o", name)]
     assert main(["report", "main.json", "old.json", *outputs]) == 0
@@ -64,6 +75,9 @@ def test_a_folder_is_searched(folder: Path, capsys: pytest.CaptureFixture[str]) 
         (["report", "main.json", "-o", "x.xml"], "-o: 'x.xml' has no known format: write a path that ends in .json"),
         (["report", "missing.json"], "missing.json: No such file or directory"),
         (["diff", "main.json", "broken.json"], "broken.json: truncated: the JSON ends after 20 bytes"),
+        (["report", "main.json", "-o", "main.json/x.md"], "-o: 'main.json/x.md' is below 'main.json', which is a file"),
+        (["report", "main.json", "-o", "/proc/x.md"], "-o: '/proc/x.md' cannot be written: /proc: No such file"),
+        (["diff", "main.json", "pull.json", "-o", "main.json/x.md"], "-o: 'main.json/x.md' is below 'main.json'"),
         (["diff", "main.json", "pull.json", "-o", "."], "-o: '.' is a folder: write the path of a file"),
     ],
 )
@@ -71,6 +85,14 @@ def test_bad_input(folder: Path, words: list[str], message: str, capsys: pytest.
     (folder / "broken.json").write_bytes((folder / "main.json").read_bytes()[:20])
     assert main(words) == 4
     assert capsys.readouterr().err.startswith(f"raycompat: {message}")
+
+
+def test_what_cannot_be_written_is_no_change_for_the_worse(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "/none/summary.md")
+    assert main(["diff", "main.json", "main.json", "--format", "github"]) == 4
+    assert capsys.readouterr().err == "raycompat: /none/summary.md: No such file or directory\n"
 
 
 @pytest.mark.parametrize("form", ["text", "md", "html", "json", "github"])

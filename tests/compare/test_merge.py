@@ -34,6 +34,13 @@ def test_shards_of_other_machines_are_one_report_that_names_both() -> None:
     assert merged.machine.cpu == "AMD EPYC and Other"
 
 
+def test_without_a_baseline_nothing_has_changed() -> None:
+    (merged,) = reports_of(
+        merge(sources(make_report(make_record("a", "failed", change="regressed")), make_report(make_record("b"))))
+    )
+    assert [(record.verdict, record.change) for record in merged.results] == [("failed", None), ("passed", None)]
+
+
 def test_environments_stay_apart() -> None:
     merged = merge(sources(make_report(make_record("a")), make_report(make_record("a", "failed"), ray="2.35.0")))
     assert [verdicts(report) for report in reports_of(merged)] == [{"a": "passed"}, {"a": "failed"}]

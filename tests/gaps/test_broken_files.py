@@ -38,6 +38,11 @@ def test_a_broken_file_is_refused_with_file_and_line(path: Path, capsys: pytest.
     assert capsys.readouterr().out.startswith(str(caught.value).partition("; ")[0])
 
 
+def test_of_an_authors_own_keys_the_wrong_one_is_named() -> None:
+    with pytest.raises(GapFileError, match=r":13: when\.parameters\.way: expected `bool \| int \| str`, got `float`$"):
+        load_gap_file(Path(__file__).parent / "broken" / "float-for-a-parameter.toml")
+
+
 def test_there_are_broken_files() -> None:
     assert len(BROKEN) >= 30
 

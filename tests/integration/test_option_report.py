@@ -73,6 +73,14 @@ def test_a_path_of_another_format_is_a_usage_error(
     )
 
 
+def test_a_path_that_cannot_be_written_is_a_usage_error(run_pytest: Callable[..., pytest.RunResult]) -> None:
+    result = run_pytest("--raycompat-report=/proc/report.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == (
+        "ERROR: --raycompat-report: '/proc/report.json' cannot be written: /proc: No such file or directory"
+    )
+
+
 def test_a_path_below_a_file_is_a_usage_error(
     pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult]
 ) -> None:

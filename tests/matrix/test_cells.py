@@ -17,7 +17,7 @@ from pytest_raycompat.records import Verdict
 from pytest_raycompat.report.document import write_report
 from tests.making import make_record, make_report
 
-REQUEST = Request(arguments=("suites",), device="cpu")
+REQUEST = Request(arguments=("suites",), device="cpu", python="3.11")
 
 
 def cell(name: str, state: State = "measured", **fields: object) -> Cell:
@@ -75,6 +75,28 @@ class FakeMeasurer:
 @pytest.fixture
 def store(tmp_path: Path) -> CellStore:
     return CellStore(tmp_path / "matrix")
+
+
+def test_the_line_that_changes_is_one_row_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream()
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    verdicts: tuple[Verdict, ...] = (
+        "passed",
+        "failed",
+        "known-gap",
+        "gap-changed",
+        "crashed",
+        "timed-out",
+        "unsupported",
+        "infra",
+    )
+    report = make_report(*(make_record(f"t::{verdict}", verdict) for verdict in verdicts))
+    progress = Progress(stream, 1)  # type: ignore[arg-type]
+    progress.watch("running the tests")
+    progress.watch("running the tests", lambda: report)
+    last = "".join(stream).rpartition("\r\033[K")[2]
+    assert len(last) == 79
 
 
 def test_every_pair_once_with_what_is_left(store: CellStore) -> None:
@@ -145,19 +167,32 @@ def test_a_damaged_cell_is_measured_again(store: CellStore, damage: str) -> None
 
 
 def test_a_folder_has_cells_of_one_request(store: CellStore) -> None:
-    with store.open(Request(arguments=("no_such_file.py",), device="cpu")):
+    with store.open(Request(arguments=("no_such_file.py",), device="cpu", python="3.11")):
         pass
     with store.open(REQUEST):  # nothing was measured by the other one
         store.finish(cell("ray-2.35.0-vllm-none-cpu", "unresolvable"))
     with (
         pytest.raises(StoreError) as raised,
-        store.open(Request(arguments=("suites", "-k", "generate"), device="cpu")),
+        store.open(Request(arguments=("suites", "-k", "generate"), device="cpu", python="3.11")),
     ):
         pass
     assert str(raised.value) == (
-        f"--output: {store.folder} holds cells of 'suites' on cpu, not of 'suites -k generate' on cpu: "
-        "name another folder, or remove it"
+        f"--output: {store.folder} holds cells of 'suites' on cpu with Python 3.11, not of 'suites -k generate' on "
+        "cpu with Python 3.11: name another folder, or remove it"
     )
+
+
+def test_a_folder_has_cells_of_one_python(store: CellStore) -> None:
+    with store.open(REQUEST):
+        store.finish(cell("ray-2.35.0-vllm-none-cpu", "unresolvable"))
+    store.check(REQUEST)
+    with pytest.raises(StoreError, match=r"not of 'suites' on cpu with Python 3\.12: name another folder"):
+        store.check(msgspec.structs.replace(REQUEST, python="3.12"))
+
+
+def test_looking_at_a_folder_writes_nothing(tmp_path: Path) -> None:
+    CellStore(tmp_path / "cells").check(REQUEST)
+    assert not (tmp_path / "cells").exists()
 
 
 def test_a_folder_is_one_runs(store: CellStore) -> None:

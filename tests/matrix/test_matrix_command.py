@@ -177,6 +177,8 @@ def test_arguments_that_pytest_refuses_end_the_matrix(project: Project) -> None:
     [
         (["--ray", "newest"], "--ray: 'newest' is not a version: write one such as 2.60.0, or the path of a wheel"),
         (["--ray", "2.60.0", "--keep", "0"], "--keep: 0 is not a number of environments: write 1 or more"),
+        (["--ray", "2.60.0", "--python", "3,12"], "--python: '3,12' is neither a version nor an interpreter"),
+        (["--ray", "2.60.0", "--python", "2.7"], "--python: '2.7' is not a Python version: write one such as 3.11"),
         (["--ray", "2.60.0", "--shard", "3"], "--shard: '3' is not a part: write NUMBER/COUNT"),
     ],
 )
@@ -206,6 +208,7 @@ def test_a_bisect(project: Project) -> None:
         (["--good", "2.60.0", "--bad", "2.36.0"], "there is no ray 2.36.0 on "),
         (["--good", "2.35.0", "--bad", "2.60.0"], "--good: 2.35.0 is bad: 1 failed"),
         (["--good", "2.60.0", "--bad", "2.35.0", "--ray", "2.60.0"], "--ray: its releases are searched"),
+        (["--good", "2.60.0", "--bad", "2.35.0", "--python", "3,12"], "--python: '3,12' is neither a version nor"),
     ],
 )
 def test_a_bisect_that_cannot_be(project: Project, words: list[str], message: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +35,17 @@ def install(host: Path, name: str, version: str, *names: str) -> None:
 
 def complaints(target: Path, *expected: str, needed: dict[str, dict[str, str]] | None = None) -> Sequence[str]:
     return list(unpack.complaints(target, {"expected": dict.fromkeys(expected), "needed": needed or {}}))
+
+
+def test_a_python_that_cannot_unpack_safely_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "PARTS", tmp_path)
+    (tmp_path / "SHA256SUMS").touch()
+    manifest = {"python_version": "{}.{}".format(*sys.version_info)}
+    assert list(unpack.find_problems(tmp_path / "site", manifest)) == []
+    monkeypatch.delattr(tarfile, "data_filter")
+    assert list(unpack.find_problems(tmp_path / "site", manifest)) == [
+        f"this Python {sys.version.split()[0]} cannot unpack without trusting the pack: run 3.10.12, 3.11.4 or newer"
+    ]
 
 
 def test_a_package_of_the_pack_hides_one_of_the_host(host: Path, tmp_path: Path) -> None:

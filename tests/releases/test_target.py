@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from pytest_raycompat.releases import File, ReleaseError, Target
-from pytest_raycompat.releases.target import pythons_of
+from pytest_raycompat.releases.target import pythons_of, target_of
 
 TARGET = Target((3, 11), ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64"))
 
@@ -51,3 +52,13 @@ def test_this_machine_and_another_python() -> None:
     assert Target.here("3.12").python == (3, 12)
     with pytest.raises(ReleaseError, match=r"^'2\.7' is not a Python version: write one such as 3\.11$"):
         Target.here("2.7")
+
+
+@pytest.mark.parametrize("named", ["3.12", "3.12.4"])
+def test_a_python_by_its_version(named: str) -> None:
+    assert (target_of(named).version, str(target_of(named))) == ("3.12", "Python 3.12")
+
+
+def test_a_python_by_its_interpreter(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    assert target_of(str(tmp_path / "python")).python == sys.version_info[:2]

@@ -228,6 +228,8 @@ HINT = "; one is written by --raycompat-report=PATH.json"
             b'{"pytest_version": "9", "$report_type": "SessionStart"}\n{"$report_type": "x"}\n',
             "not JSON but JSON lines, as pytest-reportlog writes; a report is one JSON object",
         ),
+        (b'{"created": "\xff"}', "not JSON: it is not UTF-8: invalid start byte"),
+        (b"[" * 100_000, "not a report: brackets in brackets, too deep to read"),
         (b"verdicts: 1 passed", "not JSON: JSON is malformed: invalid character (byte 0)"),
         (
             changed()[:200],
@@ -243,7 +245,18 @@ HINT = "; one is written by --raycompat-report=PATH.json"
             "not a report of pytest-raycompat: it looks like one of pytest-benchmark" + HINT,
         ),
     ],
-    ids=["empty", "xml", "lines", "text", "truncated", "array", "pytest-json-report", "pytest-benchmark"],
+    ids=[
+        "empty",
+        "xml",
+        "lines",
+        "latin-1",
+        "deep",
+        "text",
+        "truncated",
+        "array",
+        "pytest-json-report",
+        "pytest-benchmark",
+    ],
 )
 def test_what_is_something_else_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
     assert problem_of(tmp_path / "report.json", content) == problem
