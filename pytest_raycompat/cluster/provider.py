@@ -10,7 +10,7 @@ from typing import Literal
 
 from pytest_raycompat.cluster.attached import AttachedCluster
 from pytest_raycompat.cluster.ending import Ending
-from pytest_raycompat.cluster.fitting import covers, covers_in_part
+from pytest_raycompat.cluster.fitting import covers, covers_in_part, described, each_of
 from pytest_raycompat.cluster.local import LocalCluster
 from pytest_raycompat.cluster.network import lacking_namespaces
 from pytest_raycompat.cluster.protocol import ClusterError, NodeShape, RayCluster
@@ -93,8 +93,8 @@ class ClusterProvider:
     def lacking(self, shape: Shape) -> str | None:
         """Say what a local cluster of ``shape`` would need that is not here; None where it can be had."""
         if self._leases is not None and sum(shape.gpus) > len(self._leases.gpus):
-            nodes, each = len(shape.gpus), "+".join(str(gpus) for gpus in shape.gpus)
-            return f"{plural(nodes, 'node')} with {each} GPUs were asked for, {len(self._leases.gpus)} GPUs are here"
+            nodes = plural(len(shape.gpus), "node")
+            return f"{nodes} with {each_of(shape)} GPUs were asked for, {len(self._leases.gpus)} GPUs are here"
         return lacking_namespaces() if shape.namespaces else None
 
     def unsuited(self, shape: Shape) -> str | None:
@@ -105,7 +105,7 @@ class ClusterProvider:
         """
         if self.shape is not None and self.spec.shape is None:
             return self.lacking(shape)
-        wanted = f"needs nodes with {'+'.join(str(gpus) for gpus in shape.gpus)} GPUs, the head first"
+        wanted = f"needs nodes with {each_of(shape)} GPUs, the head first"
         if self.shape is not None:
             return None if covers(self.shape, shape) else f"{wanted}, and --ray-cluster is {self.shape.written}"
         if shape.late or shape.namespaces or self.node_gpus != shape.gpus:
@@ -141,11 +141,7 @@ class ClusterProvider:
         """Say what it is: ``local cluster of 1 node with 2 stand-in GPUs``."""
         if self.shape is None:
             return f"cluster at {self.spec.address}"
-        kind = "GPU" if self.device == "cuda" else "stand-in GPU"
-        gpus, nodes = self.shape.gpus, plural(len(self.shape.gpus), "node")
-        if len(set(gpus)) > 1:
-            return f"local cluster of {nodes} with {'+'.join(str(one) for one in gpus)} {kind}s"
-        return f"local cluster of {nodes} with {plural(gpus[0], kind)}" + (" each" if len(gpus) > 1 else "")
+        return f"local cluster of {described(self.shape, 'GPU' if self.device == 'cuda' else 'stand-in GPU')}"
 
     def get(
         self,
