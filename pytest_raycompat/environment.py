@@ -96,6 +96,7 @@ def child_environment(
     staged: Path,
     home: Path,
     cache: Path,
+    temporary: Path,
     device: str,
     bytecode: bool = True,
     workers: int = 1,
@@ -106,6 +107,8 @@ def child_environment(
     ``ray.init()`` writes ``~/.ray/auth_token`` (Ray 2.59 and newer), vLLM writes ``~/.config/vllm`` and more.
     ``cache`` outlives the run: what vLLM finds out about a model's class costs each first engine 20 s (vLLM 0.32.0),
     and the kernels that Triton compiles for it 16 s (vLLM 0.26.0 on an H200).
+    ``temporary`` does not: vLLM leaves a socket there for each engine (``get_open_zmq_ipc_path``, 0.32.0), and whatever
+    is ended at its deadline what it had there.
     Where there is no ``bytecode`` and ``base`` forbids to write any, that is kept there too: torch alone would be
     compiled for 17 s by each of a flow's processes (torch 2.11, seen).
     ``workers`` are those of the run, that share the machine.
@@ -120,7 +123,9 @@ def child_environment(
     if "HOME" in base:  # packages installed with `pip install --user` stay visible
         ours.setdefault("PYTHONUSERBASE", str(Path(base["HOME"]) / ".local"))
     ours["HOME"] = str(home)
+    ours["TMPDIR"] = str(temporary)
     ours.setdefault("VLLM_CACHE_ROOT", str(cache))
+    ours.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))  # a temporary folder's by default
     ours.setdefault("TRITON_CACHE_DIR", str(cache / "triton"))
     ours.setdefault("CUDA_CACHE_PATH", str(cache / "cuda"))
     if not bytecode and ours.pop("PYTHONDONTWRITEBYTECODE", ""):

@@ -29,7 +29,7 @@ def lease_path() -> Path:
 
 @contextlib.contextmanager
 def hold_machine(path: Path, waiting: Waiting, *, limit_s: float = LIMIT_S) -> Iterator[None]:
-    """Have the machine to oneself.
+    """Have the machine to oneself: whoever waits gets it before the one who has just had it.
 
     Args:
         path: of the file that is locked.
@@ -39,19 +39,28 @@ def hold_machine(path: Path, waiting: Waiting, *, limit_s: float = LIMIT_S) -> I
     Raises:
         LeaseError: it did not become free.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     began = time.monotonic()
-    try:
-        while not try_lock(descriptor):
-            waited = time.monotonic() - began
-            holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
-            if waited > limit_s:
-                raise LeaseError(f"{holder} has had this machine for {limit_s:.0f} s (lock: {path})")
-            waiting(holder, waited, limit_s - waited)
-            time.sleep(LOOK_EVERY_S)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"a flow of process {os.getpid()}".encode(), 0)
+    with opened(path) as machine:
+        with opened(path.with_name(f"{path.name}.next")) as next_in_line:
+            for wanted in (next_in_line, machine):
+                while not try_lock(wanted):
+                    waited = time.monotonic() - began
+                    holder = os.pread(machine, 100, 0).decode(errors="replace").strip() or "another process"
+                    if waited > limit_s:
+                        raise LeaseError(f"{holder} has had this machine for {limit_s:.0f} s (lock: {path})")
+                    waiting(holder, waited, limit_s - waited)
+                    time.sleep(LOOK_EVERY_S)
+        os.ftruncate(machine, 0)
+        os.pwrite(machine, f"a flow of process {os.getpid()}".encode(), 0)
         yield
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Open a file to lock it; its lock ends with the block."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -50,14 +50,25 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_raycompat.distribution import Controller
 
         config.pluginmanager.register(Controller(config), "raycompat-controller")
-    if options.any_given(config):
+    if options.any_given(config) and not only_tells(config):
         from pytest_raycompat.wiring import check_baseline, check_cluster, check_environment
 
         session = session_of(config)
         check_environment(session)
         check_baseline(session)
-        if session.settings.active and not config.option.collectonly:
+        if session.settings.active and runs_tests(config):
             check_cluster(config, session)
+
+
+def only_tells(config: pytest.Config) -> bool:
+    """Whether pytest says something of itself, and needs nothing that the options name."""
+    return any(getattr(config.option, name, None) for name in ("help", "markers", "showfixtures", "cacheshow"))
+
+
+def runs_tests(config: pytest.Config) -> bool:
+    """Whether tests are to run, and not only to be collected or shown."""
+    names = ("collectonly", "show_fixtures_per_test", "setupplan")
+    return not only_tells(config) and not any(getattr(config.option, name, None) for name in names)
 
 
 def is_distributing(config: pytest.Config) -> bool:
@@ -90,7 +101,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return []
     from pytest_raycompat.report.gaps import overridden
 
-    found = [session.headline()] if session.settings.active and not config.option.collectonly else []
+    found = [session.headline()] if session.settings.active and runs_tests(config) else []
     return [f"raycompat: {line}" for line in [*found, *overridden(session.gaps)]]
 
 
@@ -107,7 +118,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)  # before xdist tells its controller that this worker has collected
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which tests are to have a verdict."""
-    if session.config.option.collectonly:
+    if not runs_tests(session.config):
         return
     ours = [item.nodeid for item in session.items if is_ours(item)]
     if not ours:
@@ -173,7 +184,7 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the reports."""
     config = session.config
-    if is_worker(config) or config.option.collectonly:
+    if is_worker(config) or not runs_tests(config):
         return
     if COLLECTOR not in config.stash and not (SESSION in config.stash and config.stash[SESSION].settings.reports):
         return

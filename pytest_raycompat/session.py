@@ -21,6 +21,7 @@ from pytest_raycompat.gpu_lease import GpuLeases
 from pytest_raycompat.gpus import Gpu, Use, installed_gpus, read_use, visible_gpus
 from pytest_raycompat.head_start import HeadStart
 from pytest_raycompat.judge import Judge
+from pytest_raycompat.lease import try_lock
 from pytest_raycompat.lease_files import lease_folder
 from pytest_raycompat.markers import Facts, plural
 from pytest_raycompat.models.tiny import write_tiny_model
@@ -59,6 +60,7 @@ class Session:
         self._finished = finished
         self.shared_folder = shared_folder
         self._shown: Shown | None = None
+        self._log_lock: int | None = None
 
     @cached_property
     def environment(self) -> Environment:
@@ -155,10 +157,17 @@ class Session:
 
     @cached_property
     def log_folder(self) -> Path:
-        """Where logs stay after the run; git does not see them."""
+        """Where logs stay after the run, until the next one; git does not see them.
+
+        A run beside this one has a folder of its own there: its logs have the same names.
+        """
         worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # each worker numbers its logs by itself
         logs = (self.settings.logs or self._kept_folder / "logs") / worker
         logs.mkdir(parents=True, exist_ok=True)
+        self._log_lock = os.open(logs, os.O_RDONLY | os.O_DIRECTORY)
+        if not try_lock(self._log_lock):
+            logs /= f"run-{os.getpid()}"
+            logs.mkdir(exist_ok=True)
         return logs
 
     @cached_property
@@ -171,13 +180,15 @@ class Session:
     @cached_property
     def variables(self) -> dict[str, str]:
         """The environment of everything that runs in the environment under test."""
-        home = self.folder / "home"
+        home, temporary = self.folder / "home", self.folder / "tmp"
         home.mkdir()
+        temporary.mkdir()
         return child_environment(
             os.environ,
             staged=stage_package(self.folder),
             home=home,
             cache=self._kept_folder / "cache" / cache_name(self.environment),
+            temporary=temporary,
             device=self.device,
             bytecode=self.environment.bytecode,
             workers=worker_count(os.environ),
@@ -280,6 +291,9 @@ class Session:
             self._leases.release()
         if self._shown is not None:
             self._shown.restore()
+        if self._log_lock is not None:
+            os.close(self._log_lock)
+            self._log_lock = None
 
 
 def git_revision(folder: Path) -> str | None:

@@ -42,12 +42,22 @@ def judge_test(
         flows,
         file=file,
         line=(line or 0) + 1,
-        reproduce=options.command_of(item.config, item.nodeid),
+        reproduce=options.command_of(item.config, identifier_of(item)),
     )
     report.raycompat = to_travel(record, item.config.rootpath)  # type: ignore[attr-defined]  # pytest passes it on
     apply_verdict(report, judgement, record)
     apply_baseline(item, report, record)
     tell_junit(item, report, judgement)
+
+
+def identifier_of(item: pytest.Item) -> str:
+    """Write what pytest finds a test by in its root folder: with ``--pyargs`` a node id does not begin with a path."""
+    file, separator, rest = item.nodeid.partition("::")
+    root = item.config.rootpath
+    if (root / file).exists():
+        return item.nodeid
+    path = item.path.relative_to(root) if item.path.is_relative_to(root) else item.path
+    return f"{path}{separator}{rest}"
 
 
 def apply_baseline(item: pytest.Item, report: pytest.TestReport, record: TestRecord) -> None:

@@ -75,6 +75,9 @@ def check_cluster(config: pytest.Config, session: Session) -> None:
         session.show_token()
     except (ClusterError, LeaseError) as error:
         raise pytest.UsageError(f"{option}: {error}") from None
+    except OSError as error:
+        kept = "logs, and what is kept between runs, go there: choose another root folder with --rootdir"
+        raise pytest.UsageError(f"{option}: {error.filename}: {error.strerror}; {kept}") from None
 
 
 def read_markers(config: pytest.Config, marked: Iterable[tuple[pytest.Item, list[pytest.Mark]]]) -> bool:

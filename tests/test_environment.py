@@ -191,7 +191,9 @@ def test_a_staged_package_is_found_by_vllms_plugin_loader(
     make_interpreter: Callable[..., Path], tmp_path: Path, device: str, answer: str | None
 ) -> None:
     staged = stage_package(tmp_path)
-    variables = child_environment({}, staged=staged, home=tmp_path / "home", cache=tmp_path / "cache", device=device)
+    variables = child_environment(
+        {}, staged=staged, home=tmp_path / "home", cache=tmp_path / "cache", temporary=tmp_path, device=device
+    )
     asked = subprocess.run(
         [make_interpreter(), "-c", ASK_FOR_PLUGINS], env=variables, cwd="/", capture_output=True, text=True, check=True
     )
@@ -219,6 +221,7 @@ def variables_of(
         staged=Path("/run/site"),
         home=Path("/run/home"),
         cache=Path("/kept"),
+        temporary=Path("/run/tmp"),
         device=device,
         bytecode=bytecode,
         workers=workers,
@@ -229,9 +232,11 @@ ALWAYS = {
     "PYTHONPATH": "/run/site",
     "PYTHONUNBUFFERED": "1",
     "HOME": "/run/home",
+    "TMPDIR": "/run/tmp",
     "VLLM_CACHE_ROOT": "/kept",
     "TRITON_CACHE_DIR": "/kept/triton",
     "CUDA_CACHE_PATH": "/kept/cuda",
+    "TORCHINDUCTOR_CACHE_DIR": "/kept/inductor",
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
 }
@@ -315,7 +320,7 @@ def test_whether_there_is_bytecode_is_examined(make_interpreter: Callable[..., P
     assert examine(str(python)).bytecode is True
 
 
-@pytest.mark.parametrize("name", ["VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH"])
+@pytest.mark.parametrize("name", ["VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH", "TORCHINDUCTOR_CACHE_DIR"])
 def test_the_users_cache_stays(name: str) -> None:
     assert variables_of({name: "/big/disk"}) == ALWAYS | {name: "/big/disk"}
 

@@ -18,6 +18,16 @@ with hold_machine(Path(sys.argv[1]), lambda by, gone, left: None):
     time.sleep(60)
 """
 
+GREEDY = """
+import sys, time
+from pathlib import Path
+from pytest_raycompat.lease import hold_machine
+for turn in range(100):
+    with hold_machine(Path(sys.argv[1]), lambda by, gone, left: None):
+        print("held", flush=True)
+        time.sleep(0.5)
+"""
+
 WORKER = """
 import sys, time
 from pathlib import Path
@@ -40,6 +50,19 @@ def test_processes_take_turns(tmp_path: Path) -> None:
         with worker:
             assert worker.wait(60) == 0
     assert log.read_text().split() == ["in", "out"] * 20
+
+
+def test_whoever_waits_is_before_the_one_who_has_just_had_it(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    told: list[str] = []
+    with start(GREEDY, lock) as greedy:
+        assert line_of(greedy) == "held"
+        began = time.monotonic()
+        with hold_machine(lock, lambda by, gone, left: told.append(by), limit_s=10):
+            waited = time.monotonic() - began
+        greedy.kill()
+    assert told
+    assert waited < 5  # of the 50 s in which the other one has it again and again
 
 
 def test_who_waits_is_told_for_whom(tmp_path: Path) -> None:

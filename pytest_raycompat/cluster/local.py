@@ -106,8 +106,12 @@ class LocalCluster:
         try:
             self.nodes = self._start()
         except BaseException as error:
-            logs = self.keep_logs("did-not-start")
-            self.close()
+            try:
+                logs: str | None = self.keep_logs("did-not-start")
+            except OSError as problem:
+                logs = f"none, {problem}"
+            finally:
+                self.close()
             if isinstance(error, ClusterError | ObserverError):
                 raise ClusterError(f"the local Ray {ray} cluster did not start: {error}\nlogs: {logs}") from None
             raise

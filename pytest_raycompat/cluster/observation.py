@@ -10,13 +10,14 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from pytest_raycompat.processes.children import Child, Children, describe_exit
 
 LOOK_EVERY_S = 0.2
+Listed = TypeVar("Listed")
 
 
 class ObserverError(Exception):
@@ -78,6 +79,7 @@ class Observer:
     def _start(self) -> Child:
         self._buffer = b""
         self._imported = False
+        self._asked = 0
         with self.log.open("ab") as stream:
             return self._children.start(
                 self._command,
@@ -107,7 +109,7 @@ class Observer:
 
     def _connect(self, address: str, deadline: float, watch: Callable[[], None]) -> None:
         if not self._imported:
-            self._read(deadline - time.monotonic(), watch)
+            self._read(0, deadline - time.monotonic(), watch)
             self._imported = True
         self._ask({"ask": "connect", "address": address}, max(0.1, deadline - time.monotonic()), watch)
 
@@ -117,7 +119,7 @@ class Observer:
         Raises:
             ObserverError: no answer within ``limit_s`` seconds.
         """
-        return msgspec.convert(self._ask({"ask": "nodes"}, limit_s), list[ObservedNode])
+        return self._list("nodes", ObservedNode, limit_s)
 
     def actors(self, limit_s: float = 30.0) -> list[Actor]:
         """List the actors that are alive.
@@ -125,7 +127,7 @@ class Observer:
         Raises:
             ObserverError: no answer within ``limit_s`` seconds.
         """
-        return msgspec.convert(self._ask({"ask": "actors"}, limit_s), list[Actor])
+        return self._list("actors", Actor, limit_s)
 
     def pending(self, limit_s: float = 30.0) -> list[dict[str, float]]:
         """List the bundles of the placement groups that wait for resources.
@@ -133,7 +135,7 @@ class Observer:
         Raises:
             ObserverError: no answer within ``limit_s`` seconds.
         """
-        return msgspec.convert(self._ask({"ask": "pending"}, limit_s), list[dict[str, float]])
+        return self._list("pending", dict[str, float], limit_s)
 
     def close(self) -> None:
         """End the observer."""
@@ -143,19 +145,33 @@ class Observer:
                 with contextlib.suppress(BrokenPipeError):  # of a question that was not read
                     pipe.close()
 
+    def _list(self, what: str, kind: type[Listed], limit_s: float) -> list[Listed]:
+        try:
+            return msgspec.convert(self._ask({"ask": what}, limit_s), list[kind])  # type: ignore[valid-type]
+        except msgspec.ValidationError as error:
+            raise ObserverError(f"Ray lists {what} in a way that is not known: {error}; log: {self.log}") from error
+
     def _ask(self, question: dict[str, Any], limit_s: float, watch: Callable[[], None] = lambda: None) -> Any:
         assert self._child.process.stdin is not None
+        self._asked += 1
         try:
-            self._child.process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._child.process.stdin.write(json.dumps({"number": self._asked, **question}).encode() + b"\n")
             self._child.process.stdin.flush()
         except BrokenPipeError:
             raise ObserverEnded(self._ended()) from None
-        return self._read(limit_s, watch)
+        return self._read(self._asked, limit_s, watch)
 
-    def _read(self, limit_s: float, watch: Callable[[], None]) -> Any:
+    def _read(self, number: int, limit_s: float, watch: Callable[[], None]) -> Any:
+        deadline = time.monotonic() + limit_s
+        while (reply := json.loads(self._read_line(deadline, limit_s, watch)))["number"] != number:
+            pass  # the answer to a question that was given up
+        if "error" in reply:
+            raise ObserverError(reply["error"]["message"].strip() or "no message", reply["error"]["type"])
+        return reply["answer"]
+
+    def _read_line(self, deadline: float, limit_s: float, watch: Callable[[], None]) -> bytes:
         assert self._child.process.stdout is not None
         descriptor = self._child.process.stdout.fileno()
-        deadline = time.monotonic() + limit_s
         while b"\n" not in self._buffer:
             watch()
             left = deadline - time.monotonic()
@@ -168,10 +184,7 @@ class Observer:
                 raise ObserverEnded(self._ended())
             self._buffer += received
         line, self._buffer = self._buffer.split(b"\n", 1)
-        reply = json.loads(line)
-        if "error" in reply:
-            raise ObserverError(reply["error"]["message"].strip() or "no message", reply["error"]["type"])
-        return reply["answer"]
+        return line
 
     def _ended(self) -> str:
         try:

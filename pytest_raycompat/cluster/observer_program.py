@@ -1,7 +1,8 @@
 """Looks at a Ray cluster for the runner: a small driver in the environment under test.
 
 It imports Ray while the cluster is still starting, then answers one JSON line for each JSON line it reads:
-``{"ask": "connect", "address": …}``, ``{"ask": "nodes"}``, ``{"ask": "actors"}``, ``{"ask": "pending"}``.
+``{"ask": "connect", "address": …}``, ``{"ask": "nodes"}``, ``{"ask": "actors"}``, ``{"ask": "pending"}``. A question
+has a ``number``, which its answer has too: the one who asked may have given up on the answer before.
 """
 
 from __future__ import annotations
@@ -110,13 +111,14 @@ def main() -> None:
     os.dup2(2, 1)  # Ray and its libraries print; the answers stay alone on their stream
     import ray  # noqa: F401  # slow, and wanted before the cluster is there
 
-    stream.write(json.dumps({"answer": "imported"}) + "\n")
+    stream.write(json.dumps({"number": 0, "answer": "imported"}) + "\n")
     for line in sys.stdin:
+        question = json.loads(line)
         try:
-            reply = {"answer": answer(json.loads(line))}
+            reply = {"answer": answer(question)}
         except Exception as error:  # told to the runner, which decides
             reply = {"error": {"type": type(error).__name__, "message": str(error)}}
-        stream.write(json.dumps(reply) + "\n")
+        stream.write(json.dumps({"number": question["number"], **reply}) + "\n")
 
 
 if __name__ == "__main__":

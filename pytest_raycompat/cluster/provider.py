@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -241,7 +242,8 @@ class ClusterProvider:
         """
         for shape, running in list(self._running.items()):
             if running is cluster:
-                running.keep_logs("after-failure")
+                with contextlib.suppress(OSError):  # a full disk is no reason to go on with it
+                    running.keep_logs("after-failure")
                 del self._running[shape]
                 self._end(running)
 

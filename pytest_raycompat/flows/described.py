@@ -72,7 +72,8 @@ class Described:
     @property
     def key(self) -> str:
         """Tells it from other runs."""
-        return f"{self.flow.name} {sorted(self.parameters.items())} {self.setting.of_run(on_ray=self.on_ray)}"
+        alone = " alone" if self.setting.asked.alone else ""  # what was measured beside others will not do then
+        return f"{self.flow.name} {sorted(self.parameters.items())} {self.setting.of_run(on_ray=self.on_ray)}{alone}"
 
 
 def control_of(name: str, parameters: Mapping[str, Any], setting: Setting) -> Request:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -120,13 +121,13 @@ def submit_generate(reporter: Reporter, client: Any, arguments: argparse.Namespa
     if engine.SHARES_VARIABLE in os.environ:
         variables[engine.SHARES_VARIABLE] = os.environ[engine.SHARES_VARIABLE]
     job = client.submit_job(
-        entrypoint=" ".join(inner_command(arguments)),
+        entrypoint=shlex.join(inner_command(arguments)),
         runtime_env={"env_vars": variables},
         metadata={"flow": "generate"},
     )
-    reporter.output("statuses", [await_status(client, job, lambda status: status != "PENDING", SUBMIT_LIMIT_S)])
     chain: list[dict[str, str]] = []
     try:
+        reporter.output("statuses", [await_status(client, job, lambda status: status != "PENDING", SUBMIT_LIMIT_S)])
         for event in follow(client, job):
             kind = event["event"]
             if kind == "phase":
@@ -143,9 +144,17 @@ def submit_generate(reporter: Reporter, client: Any, arguments: argparse.Namespa
                 let_go.touch()
     except RuntimeError as error:
         raise JobFailed(str(error), chain) from None
+    finally:
+        stop_unless_ended(client, job)
     info = client.get_job_info(job)
     reporter.output("job", {"status": str(info.status.value), "metadata": info.metadata, "entrypoint": info.entrypoint})
     reporter.output("log_has_the_result", '"completions"' in client.get_job_logs(job))
+
+
+def stop_unless_ended(client: Any, job: str) -> None:
+    """Leave no job to a cluster that may be somebody else's."""
+    if str(client.get_job_status(job).value) not in ENDED:
+        client.stop_job(job)
 
 
 class JobFailed(RuntimeError):
@@ -164,12 +173,15 @@ def ray_jobs(client: Any, job: str) -> list[str]:
 def stop_running(reporter: Reporter, client: Any) -> None:
     """Stop a job that would go on for long, and report how that went."""
     job = client.submit_job(
-        entrypoint=f'{sys.executable} -c "{SLEEPER}"', runtime_env={"env_vars": {MARKED_VARIABLE: "1"}}
+        entrypoint=shlex.join([sys.executable, "-c", SLEEPER]), runtime_env={"env_vars": {MARKED_VARIABLE: "1"}}
     )
-    await_status(client, job, lambda status: status == "RUNNING", SUBMIT_LIMIT_S)
-    began = time.monotonic()
-    stopped = client.stop_job(job)
-    status = await_status(client, job, ENDED.__contains__, STOP_LIMIT_S)
+    try:
+        await_status(client, job, lambda status: status == "RUNNING", SUBMIT_LIMIT_S)
+        began = time.monotonic()
+        stopped = client.stop_job(job)
+        status = await_status(client, job, ENDED.__contains__, STOP_LIMIT_S)
+    finally:
+        stop_unless_ended(client, job)
     reporter.output(
         "stopped", {"asked": bool(stopped), "status": status, "seconds": round(time.monotonic() - began, 3)}
     )

@@ -125,11 +125,11 @@ class FlowRunner:
             )
         observed = Observed(entered=entered)
         look = Look(cluster, child.pid) if cluster is not None else None
-        if look is not None:
-            observed.evidence.update(look.before())
         try:
-            timed_out, status = self._watch(child, observed, look, memory, began + deadline_s)
-            if timed_out:
+            if look is not None:
+                observed.evidence.update(look.before())
+            overdue, status = self._watch(child, observed, look, memory, began, deadline_s)
+            if overdue is not None:
                 await_stacks(child, log)
         finally:
             child.end()
@@ -138,7 +138,7 @@ class FlowRunner:
         if memory is not None:  # where actors are still there, so is their memory
             observed.evidence.update(memory.after(*([0.0] if "not_released" in observed.evidence else [])))
         self._children.reclaim_shared_memory()
-        failure = judge_end(observed, flow, parameters, cluster, timed_out, status, deadline_s, log)
+        failure = judge_end(observed, flow, parameters, cluster, overdue, status, log)
         observed.enter("over")
         observed.timings["total"] = round(time.monotonic() - began, 3)
         outcome: Outcome = "ok" if failure is None else failure.outcome
@@ -166,9 +166,16 @@ class FlowRunner:
         return self._log_folder / f"{self._count:02d}-{name[:80]}.log"
 
     def _watch(
-        self, child: Child, observed: Observed, look: Look | None, memory: GpuMemory | None, deadline: float
-    ) -> tuple[bool, int | None]:
-        """Follow the flow to its end; return whether its deadline passed, and its exit status."""
+        self,
+        child: Child,
+        observed: Observed,
+        look: Look | None,
+        memory: GpuMemory | None,
+        began: float,
+        deadline_s: float,
+    ) -> tuple[str | None, int | None]:
+        """Follow the flow to its end; return which limit passed, if one did, and its exit status."""
+        deadline = began + deadline_s
         assert child.process.stdout is not None
         descriptor = child.process.stdout.fileno()
         buffered = b""
@@ -190,10 +197,13 @@ class FlowRunner:
                 event = events.decode_event(line)
                 if event is not None:
                     self._take(event, child, observed, look)
+        left = deadline - time.monotonic()
         try:
-            return False, child.process.wait(min(EXIT_LIMIT_S, max(0.1, deadline - time.monotonic())))
+            return None, child.process.wait(min(EXIT_LIMIT_S, max(0.1, left)))
         except subprocess.TimeoutExpired:
-            return True, None
+            if left > EXIT_LIMIT_S:
+                return f"it did not exit within {EXIT_LIMIT_S:.0f} s of its last word", None
+            return f"not over after {deadline_s:.0f} s", None
 
     def _take(self, event: events.AnyEvent, child: Child, observed: Observed, look: Look | None) -> None:
         match event:
@@ -248,9 +258,8 @@ def judge_end(
     flow: Flow,
     parameters: Mapping[str, Any],
     cluster: RayCluster | None,
-    timed_out: bool,
+    overdue: str | None,
     status: int | None,
-    deadline_s: float,
     log: Path,
 ) -> Failure | None:
     """Say why the flow did not end ``ok``; None where it did."""
@@ -258,8 +267,8 @@ def judge_end(
     phase = observed.failed_in or observed.phase
     if observed.chain:
         return Failure(outcome="error", phase=phase, chain=root_first(text, observed.chain))
-    if timed_out:
-        detail = f"not over after {deadline_s:.0f} s; its stacks are at the end of the log"
+    if overdue is not None:
+        detail = f"{overdue}; its stacks are at the end of the log"
         return Failure(outcome="timeout", phase=phase, chain=root_first(text, ()), detail=detail)
     if not observed.finished or status != 0:
         detail = f"its process ended early: {describe_exit(status)}; {last_words(text)}"

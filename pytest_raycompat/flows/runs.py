@@ -57,6 +57,7 @@ class FlowRuns:
         self._title = ""
         self._places = Places(session, self._show)
         self._results: dict[str, FlowResult] = {}
+        self._allowed_s: dict[str, float] = {}
         self._of_all = SharedResults(session.shared_folder, session.makes_way, self._show_other)
         self._beside: Child | None = None
 
@@ -109,7 +110,9 @@ class FlowRuns:
         """
         one = self._described(name, parameters, setting)
         held = self._results.get(one.key)
-        if held is not None and not fresh and not (retry and held.failure is not None):
+        allowed_s = setting.deadline_s or self._session.settings.deadline_s
+        cut_off = held is not None and held.outcome == "timeout" and self._allowed_s[one.key] < allowed_s
+        if held is not None and not (fresh or cut_off or (retry and held.failure is not None)):
             written = setting.written(on_ray=one.on_ray)
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
         run = self._ready(one)
@@ -117,12 +120,12 @@ class FlowRuns:
             self._run_ahead(*ahead)
         self._title = one.title
         with self._display_cleared():
-            known_to_all = not (one.on_ray or fresh or retry)
+            known_to_all = not (one.on_ray or fresh or retry or cut_off)
             result = self._of_all.once(self._known_as(one), run) if known_to_all else run()
         unexplained = result.failure is not None and not self._session.judge.expects(result)
         if one.on_ray and not one.flow.always_on_ray and unexplained:
             result = self._with_control(result, name, one.parameters, setting, retry=retry)
-        self._results[one.key] = result
+        self._results[one.key], self._allowed_s[one.key] = result, allowed_s
         return result
 
     def _described(self, name: str, parameters: Mapping[str, Any], setting: Setting) -> Described:
@@ -152,7 +155,12 @@ class FlowRuns:
             own = setting.shape is None
             cluster = self._places.cluster(flow, parameters, shape, setting.asked, own=own) if on_ray else None
             gpus = cluster.real_gpus if cluster is not None else self._places.gpus(flow, parameters, setting.asked)
-            result = self._run_once(flow, parameters, cluster, gpus, setting)
+            try:
+                result = self._run_once(flow, parameters, cluster, gpus, setting)
+            except BaseException:  # a test's own time limit, Ctrl-C, a cluster that does not answer
+                if cluster is not None:
+                    self._session.clusters.distrust(cluster)
+                raise
             if self._beside is not None and self._beside.poll() is not None:
                 self._beside.end()
                 self._beside = None

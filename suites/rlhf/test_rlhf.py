@@ -9,6 +9,10 @@ import pytest
 
 from pytest_raycompat.flows.parity import LOGPROB_TOLERANCE, assert_same_tokens
 
+# the engine sleeps while the trainer trains, which needs memory that can be given back: what others take meanwhile
+# would count as its own
+COLOCATE_SLEEP = pytest.param("colocate-sleep", marks=pytest.mark.gpus(1, min_memory_gb=1, alone=True))
+
 on_every_way = pytest.mark.parametrize(
     "way",
     [
@@ -16,9 +20,7 @@ on_every_way = pytest.mark.parametrize(
         # the oldest version with which it was tried
         pytest.param("weight-transfer", marks=pytest.mark.vllm_version(">=0.32")),
         "colocate",
-        # the engine sleeps while the trainer trains, which needs memory that can be given back: what others take
-        # meanwhile would count as its own
-        pytest.param("colocate-sleep", marks=pytest.mark.gpus(1, min_memory_gb=1, alone=True)),
+        COLOCATE_SLEEP,
     ],
 )
 
@@ -58,10 +60,10 @@ def tokens_of(answers: list[dict[str, Any]]) -> list[list[int]]:
     return [one["token_ids"] for one in answers]
 
 
-@on_every_way
 class TestRlhf:
     """One trainer and its engines for each way serve every test."""
 
+    @on_every_way
     def test_same_tokens_as_a_fresh_engine(self, trained: Any) -> None:
         """After each round every engine answers as one that loaded the trainer's weights from disk, token for token."""
         outputs = trained().outputs
@@ -70,6 +72,7 @@ class TestRlhf:
             for answers in one["engines"]:
                 assert_same_tokens(answers, fresh)
 
+    @on_every_way
     def test_same_logprobs_as_a_fresh_engine(self, trained: Any) -> None:
         """And with the same log-probabilities, within the tolerance."""
         result = trained()
@@ -80,6 +83,7 @@ class TestRlhf:
                     for step, expected in zip(ours["logprobs"], theirs["logprobs"], strict=True):
                         assert step == pytest.approx(expected, abs=LOGPROB_TOLERANCE[result.device])
 
+    @on_every_way
     def test_every_round_changes_the_answers(self, trained: Any) -> None:
         """The comparison means something: new weights give other tokens than those of the round before."""
         outputs = trained().outputs
@@ -88,12 +92,14 @@ class TestRlhf:
             for old, new in zip(earlier, later, strict=True):
                 assert tokens_of(old) != tokens_of(new)
 
+    @on_every_way
     def test_the_trainer_learns(self, trained: Any) -> None:
         """The steps are real: within each round the loss of every trainer falls."""
         for one in trained().outputs["rounds"]:
             for losses in one["losses"]:
                 assert losses[-1] < losses[0]
 
+    @on_every_way
     def test_runs_on_ray(self, trained: Any, sizes: dict[str, int]) -> None:
         """Trainers and ranks are live Ray actors on the cluster's nodes, and let go of their GPUs."""
         evidence = trained().evidence
@@ -107,6 +113,7 @@ class TestRlhf:
         assert evidence["free_gpus_before"] - evidence["free_gpus_during"] >= ranks + sizes.get("trainer_gpus", 0)
         assert evidence["released_after_s"] < 30
 
+    @on_every_way
     def test_who_shares_a_gpu(self, trained: Any, way: str) -> None:
         """With colocation each trainer is on the GPU of its engine; otherwise on none that an engine's rank has."""
         evidence = trained().evidence
@@ -118,11 +125,11 @@ class TestRlhf:
         else:
             assert not set(trainers) & set(engines)
 
-    def test_engines_that_sleep_give_memory_back(self, trained: Any, way: str, sizes: dict[str, int]) -> None:
+    @pytest.mark.parametrize("way", [COLOCATE_SLEEP])
+    def test_engines_that_sleep_give_memory_back(self, trained: Any, sizes: dict[str, int]) -> None:
         """In every round, each rank's GPU has less in use once its engine sleeps: the trainer's is all that is left."""
-        rounds = trained().outputs["rounds"]
-        slept = [engine for one in rounds for engine in one.get("slept", ())]
-        assert len(slept) == (3 * sizes["engines"] if way.endswith("-sleep") else 0)
+        slept = [engine for one in trained().outputs["rounds"] for engine in one["slept"]]
+        assert len(slept) == 3 * sizes["engines"]
         for engine in slept:
             for awake_gb, asleep_gb in zip(engine["awake_gb"], engine["asleep_gb"], strict=True):
                 assert asleep_gb < awake_gb - 1

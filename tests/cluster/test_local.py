@@ -41,7 +41,9 @@ def variables(children: Children) -> dict[str, str]:
     folder = children.new_folder("raycompat-test-")
     home = folder / "home"
     home.mkdir()
-    return child_environment(os.environ, staged=stage_package(folder), home=home, cache=folder / "cache", device="cpu")
+    return child_environment(
+        os.environ, staged=stage_package(folder), home=home, cache=folder / "cache", temporary=folder, device="cpu"
+    )
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ def lab(children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         staged=stage_package(folders["stage"]),
         home=folders["home"],
         cache=tmp_path / "cache",
+        temporary=tmp_path,
         device="cpu",
     )
     shown: list[tuple[str, float, float]] = []
@@ -332,6 +333,10 @@ def test_a_flow_that_hangs_when_all_was_done_is_not_waited_for_long(lab: Lab, mo
     result = lab.run("import atexit\natexit.register(time.sleep, 60)", deadline_s=50)
     assert time.monotonic() - began < 15
     assert (result.outcome, result.phase) == ("timeout", "exit")
+    assert result.failure is not None
+    assert result.failure.detail == (
+        "it did not exit within 0 s of its last word; its stacks are at the end of the log"
+    )
 
 
 def test_the_stacks_of_a_flow_that_hangs_when_all_was_done_are_in_the_log(

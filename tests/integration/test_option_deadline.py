@@ -48,3 +48,37 @@ def test_a_flow_is_ended_at_its_deadline(
         name: "timeout in phase 'generate': not over after 1 s; its stacks are at the end of the log"
         for name in ("test_default", "test_own")
     }
+
+
+def test_one_that_was_ended_is_run_again_where_it_may_take_longer(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    with_flows: Callable[[Mapping[str, str]], list[str]],
+) -> None:
+    arguments = with_flows({"sleeps": "reporter.phase('generate')\ntime.sleep(1.5)"})
+    pytester.makepyfile(
+        """
+        def test_a_little(run_flow): run_flow("corp_flows.sleeps", deadline_s=0.6)
+        def test_no_longer(run_flow): run_flow("corp_flows.sleeps", deadline_s=0.5)
+        def test_as_long_as_it_takes(run_flow): run_flow("corp_flows.sleeps")
+        def test_what_is_known(run_flow): run_flow("corp_flows.sleeps", deadline_s=0.6)
+        """
+    )
+    run_pytest(*arguments, "--raycompat-deadline=60").assert_outcomes(failed=2, passed=2)
+    assert len(list((pytester.path / ".raycompat" / "logs").glob("*sleeps*.log"))) == 2
+
+
+def test_what_a_flow_that_was_ended_had_in_its_temporary_folder_is_gone(
+    pytester: pytest.Pytester,
+    run_pytest: Callable[..., pytest.RunResult],
+    with_flows: Callable[[Mapping[str, str]], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    body = "import tempfile\ntempfile.mkdtemp()\nreporter.phase('generate')\ntime.sleep(60)"
+    arguments = with_flows({"sleeps": body})
+    pytester.makepyfile("def test_a(run_flow): run_flow('corp_flows.sleeps')")
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    run_pytest(*arguments, "--raycompat-deadline=1").assert_outcomes(failed=1)
+    assert list(folder.iterdir()) == []

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 import pytest
 
+from pytest_raycompat.lease import try_lock
 from pytest_raycompat.report.document import read_report
 
 TEST = """
@@ -49,3 +51,20 @@ def test_a_path_that_can_be_no_folder(
     assert result.errlines[0] == (
         f"ERROR: --raycompat-logs: '{pytester.path}/{path}' {problem}: write the path of a folder"
     )
+
+
+def test_a_run_beside_another_has_a_folder_of_its_own(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], arguments: list[str]
+) -> None:
+    logs = pytester.path / ".raycompat" / "logs"
+    logs.mkdir(parents=True)
+    other = os.open(logs, os.O_RDONLY)
+    assert try_lock(other)
+    run_pytest(*arguments)
+    os.close(other)
+    (record,) = read_report(pytester.path / ".raycompat" / "report.json").results
+    (log,) = logs.glob("run-*/*.log")
+    assert record.logs == (str(log.relative_to(pytester.path)),)
+    assert not list(logs.glob("*.log"))
+    run_pytest(*arguments)
+    assert list(logs.glob("*.log"))

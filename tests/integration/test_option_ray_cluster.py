@@ -266,3 +266,27 @@ def test_flows_of_ones_own_run_and_are_judged(
     assert "E   AssertionError: assert {'text': 'hello'} == {}" in output
     assert f"ValueError: 'genrate' is not a flow: choose one of {', '.join(sorted(FLOWS))}, or name a" in output
     assert list((tmp_path / "temporary").glob("raycompat*")) == []
+
+
+def test_a_root_folder_that_cannot_be_written_is_a_usage_error(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], make_interpreter: Callable[..., Path]
+) -> None:
+    (pytester.path / ".raycompat").touch()
+    python = make_interpreter({"ray": "2.60.0"})
+    result = run_pytest("--ray-cluster=local", f"--raycompat-python={python}", "--raycompat-report=r.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == (
+        f"ERROR: --ray-cluster=local: {pytester.path / '.raycompat'}: File exists; logs, and what is kept between "
+        "runs, go there: choose another root folder with --rootdir"
+    )
+
+
+@pytest.mark.parametrize("option", ["--help", "--markers", "--fixtures", "--setup-plan"])
+def test_what_only_tells_needs_no_cluster(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], option: str, dead_port: int
+) -> None:
+    pytester.makeini(f"[pytest]\nray_cluster = 127.0.0.1:{dead_port}")
+    pytester.makepyfile("def test_a(): pass")
+    result = run_pytest(option)
+    assert result.ret == pytest.ExitCode.OK
+    assert not (pytester.path / ".raycompat").exists()

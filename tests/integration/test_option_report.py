@@ -270,3 +270,23 @@ def test_no_path_of_the_checkout_is_in_it_and_the_terminal_names_logs_from_where
     text = (pytester.path / "r.json").read_text().replace(record.reproduce, "")
     assert str(pytester.path) not in text
     result.stdout.fnmatch_lines([f"  log: {pytester.path / log}", f"report: {pytester.path / 'r.json'}"])
+
+
+def test_a_test_of_an_installed_package_is_reproduced_by_its_file(
+    pytester: pytest.Pytester, run_pytest: Callable[..., pytest.RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = pytester.mkdir("site") / "corp_suites"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "test_installed.py").write_text(
+        "import pytest\n\n@pytest.mark.ray_version('>=2')\ndef test_a(): raise OSError('no disk')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    root = pytester.mkdir("project")
+    monkeypatch.chdir(root)
+    report = root / "r.json"
+    run_pytest("--pyargs", "corp_suites", f"--rootdir={root}", f"--raycompat-report={report}")
+    (record,) = read_report(report).results
+    identifier = record.reproduce.split()[1]
+    assert identifier == f"{package / 'test_installed.py'}::test_a"
+    run_pytest(identifier, f"--rootdir={root}").assert_outcomes(failed=1)
