@@ -16,7 +16,7 @@ DEVICES = ("auto", "cuda", "cpu")
 GAPS_MODES = ("run", "skip", "only")
 FOLDER = Path(".raycompat")
 DEFAULT_DEADLINE_S = 600.0
-MOST_ON_A_GPU = 16
+MOST_ON_A_GPU = 32
 
 
 class SettingsError(ValueError):

@@ -77,10 +77,10 @@ def test_a_wrong_device_names_its_option(device: str) -> None:
     assert refusal(device=device) == f"--raycompat-device: {device!r} is not a device: write auto, cuda, cpu"
 
 
-@pytest.mark.parametrize("number", ["0", "17", "-1", "2.5", "two", "\u0662"])
+@pytest.mark.parametrize("number", ["0", "33", "-1", "2.5", "two", "\u0662"])
 def test_a_wrong_number_of_flows_per_gpu_names_its_option(number: str) -> None:
     assert refusal(flows_per_gpu=number) == (
-        f"--raycompat-flows-per-gpu: {number!r} is not a number of flows: write a whole number from 1 to 16"
+        f"--raycompat-flows-per-gpu: {number!r} is not a number of flows: write a whole number from 1 to 32"
     )
 
 

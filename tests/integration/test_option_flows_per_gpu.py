@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-PROBLEM = "is not a number of flows: write a whole number from 1 to 16"
+PROBLEM = "is not a number of flows: write a whole number from 1 to 32"
 
 
 @pytest.mark.parametrize("value", ["0", "many"])
