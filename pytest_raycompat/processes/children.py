@@ -34,6 +34,8 @@ class Children:
     def __init__(self) -> None:
         self.mark = secrets.token_hex(16)
         self._guardian: subprocess.Popen[bytes] | None = None
+        self._lost = False
+        """Whether a guardian has ended before its time, and so may have left something."""
         self._folders: list[Path] = []
         self._processes: dict[int, subprocess.Popen[Any]] = {}  # kept until they are reaped
 
@@ -67,29 +69,27 @@ class Children:
         try:
             tell(guardian, {"session": process.pid})
         except BrokenPipeError:  # nothing may run that nobody would end
-            self._guardian = None
+            self._lose_guardian()
             child.end(0)
-            guardian.wait()
             raise OSError("the process that watches over the children of this run has ended") from None
         return child
 
     def new_folder(self, prefix: str) -> Path:
         """Make a folder that only this user can read, and that is removed at the end of the run."""
+        self._start_guardian()
         folder = Path(tempfile.mkdtemp(prefix=prefix))
         self._folders.append(folder)
-        tell(self._start_guardian(), {"folder": str(folder)})
+        self._tell({"folder": str(folder)})
         return folder
 
     def ended(self, pid: int) -> None:
         """Let the guardian forget a session that is over: the kernel may give its number to somebody else."""
         self._processes.pop(pid, None)
-        if self._guardian is not None:
-            tell(self._guardian, {"ended": pid})
+        self._tell({"ended": pid})
 
     def reclaim_shared_memory(self) -> None:
         """Have the segments removed that ended children of ours left behind."""
-        if self._guardian is not None:
-            tell(self._guardian, {"reclaim": True})
+        self._tell({"reclaim": True})
 
     def close(self) -> None:
         """End what is left, remove the folders, and wait for that; safe to call twice.
@@ -97,7 +97,11 @@ class Children:
         Raises:
             TimeoutError: the guardian has not finished in time; it goes on by itself.
         """
-        guardian, self._guardian = self._guardian, None
+        if self._guardian is not None and self._guardian.poll() is not None:
+            self._lose_guardian()
+        if self._lost:
+            self._start_guardian()
+        guardian, self._guardian, self._lost = self._guardian, None, False
         if guardian is None:
             return
         assert guardian.stdin is not None
@@ -111,6 +115,22 @@ class Children:
             ) from None
         finally:
             self._reap()
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        """Send the guardian a message, if there is one."""
+        if self._guardian is not None:
+            try:
+                tell(self._guardian, message)
+            except BrokenPipeError:  # the next one is told all that matters
+                self._lose_guardian()
+
+    def _lose_guardian(self) -> None:
+        guardian, self._guardian, self._lost = self._guardian, None, True
+        assert guardian is not None
+        assert guardian.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # what it had not read
+            guardian.stdin.close()
+        guardian.wait()
 
     def _reap(self) -> None:
         """Take in the exit statuses of children that the guardian has ended."""
@@ -131,6 +151,10 @@ class Children:
                 cwd="/",
             )
             tell(self._guardian, {"segments": [str(segment) for segment in SHARED_MEMORY.glob("*")]})
+            for folder in self._folders:  # of one before it, which has ended
+                tell(self._guardian, {"folder": str(folder)})
+            for pid in self._processes:
+                tell(self._guardian, {"session": pid})
         return self._guardian
 
 

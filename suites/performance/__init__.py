@@ -1,1 +1,1 @@
-"""Tensor-parallel generate: the main job."""
+"""How fast engines are, for each executor; runs only where ``-m performance`` asks for it."""

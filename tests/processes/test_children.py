@@ -368,3 +368,23 @@ def test_what_the_guardian_ends_is_reaped() -> None:
     child = children.start([sys.executable, "-c", "import time; time.sleep(60)"], environment={})
     children.close()
     assert child.process.returncode in (-signal.SIGTERM, -signal.SIGKILL)
+
+
+def test_what_a_guardian_that_died_would_have_ended_is_ended(is_alive: Callable[[int], bool]) -> None:
+    children = Children()
+    folder = children.new_folder("raycompat-test-")
+    (folder / "token").touch()
+    stubborn = [
+        children.start(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"], environment=dict(os.environ))
+        for _ in range(2)
+    ]
+    assert children._guardian is not None
+    children._guardian.kill()
+    children._guardian.wait()
+    stubborn[0].end(0)
+    assert not is_alive(stubborn[0].pid)
+    children.reclaim_shared_memory()
+    children.close()
+    assert not is_alive(stubborn[1].pid)
+    assert not folder.exists()
+    children.close()
