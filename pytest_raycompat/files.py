@@ -39,6 +39,12 @@ def write_file(path: Path, content: bytes, mode: int = 0o644) -> None:
         raise
 
 
+def nearest(path: Path) -> Path:
+    """Return ``path``, or the first of the folders above it that is there."""
+    path = Path(os.path.abspath(path))
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
 def check_output(path: Path, option: str) -> None:
     """Make sure before anything runs that a file can be written to ``path``, whose folders may not be there yet.
 
@@ -50,7 +56,7 @@ def check_output(path: Path, option: str) -> None:
         raise ValueError(f"{written} is a folder: write the path of a file")
     if path.exists() and not path.is_file():  # a device or a pipe
         return
-    folder = next(parent for parent in Path(os.path.abspath(path)).parents if parent.exists())
+    folder = nearest(path.parent)
     if not folder.is_dir():
         raise ValueError(f"{written} is below {folder.name!r}, which is a file")
     try:

@@ -40,8 +40,8 @@ def hold_machine(path: Path, waiting: Waiting, *, limit_s: float = LIMIT_S) -> I
         LeaseError: it did not become free.
     """
     began = time.monotonic()
-    with opened(path) as machine:
-        with opened(path.with_name(f"{path.name}.next")) as next_in_line:
+    with locking(path) as machine:
+        with locking(path.with_name(f"{path.name}.next")) as next_in_line:
             for wanted in (next_in_line, machine):
                 while not try_lock(wanted):
                     waited = time.monotonic() - began
@@ -55,10 +55,15 @@ def hold_machine(path: Path, waiting: Waiting, *, limit_s: float = LIMIT_S) -> I
         yield
 
 
+def open_lock(path: Path) -> int:
+    """Open a file that is to be locked, and make it where it is not there; closing it gives the lock back."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[int]:
-    """Open a file to lock it; its lock ends with the block."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def locking(path: Path) -> Iterator[int]:
+    """Open a file that is to be locked, for a block."""
+    descriptor = open_lock(path)
     try:
         yield descriptor
     finally:

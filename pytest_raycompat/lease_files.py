@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_raycompat.lease import LeaseError, try_lock
+from pytest_raycompat.lease import LeaseError, locking, open_lock, try_lock
 
 MOST_NAMED = 3
 """Of those who share a GPU; more make a message that nobody reads."""
@@ -94,18 +94,14 @@ class LeaseFiles:
             raise LeaseError(f"{folder} is not a folder of this user's: remove it, or set TMPDIR")
 
     def _open(self, name: str) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(self._folder / name, flags, 0o600)
+        return open_lock(self._folder / name)
 
     @contextlib.contextmanager
     def deciding(self) -> Iterator[None]:
         """Be the only one who looks at locks and the line: for moments, never while anything is waited for."""
-        descriptor = self._open(DECIDING)
-        try:
+        with locking(self._folder / DECIDING) as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(descriptor)
 
     def lock_free(self, uuids: Iterable[str], shares: int = 1) -> tuple[dict[str, Lock], dict[str, str]]:
         """Lock what can be had of GPUs; return the locks, and who holds each of the others.

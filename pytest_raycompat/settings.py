@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 from pytest_raycompat.cluster.spec import ClusterSpec, parse_cluster_spec
 from pytest_raycompat.environment import EnvironmentProblem, find_interpreter
+from pytest_raycompat.files import nearest
 from pytest_raycompat.records import GapsMode
 from pytest_raycompat.report.formats import check_format
 
@@ -131,9 +132,8 @@ def read_reports(paths: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def read_logs(path: Path | None) -> Path | None:
     """Read ``--raycompat-logs``."""
-    blocking = next((one for one in (path, *path.parents) if one.exists()), None) if path is not None else None
-    if blocking is not None and not blocking.is_dir():
-        what = "is a file" if blocking == path else f"is below {blocking.name!r}, which is a file"
+    if path is not None and not (blocking := nearest(path)).is_dir():
+        what = "is a file" if path.exists() else f"is below {blocking.name!r}, which is a file"
         raise SettingsError(f"--raycompat-logs: {str(path)!r} {what}: write the path of a folder")
     return path
 

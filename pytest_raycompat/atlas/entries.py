@@ -28,14 +28,12 @@ MOST_CHARACTERS = 2000
 """Of a reason, in an atlas."""
 PATH = re.compile(r"(?<![\w.:/])/(?:[^\s/'\":]+/)+([^\s/'\":]+)")
 """An absolute path, and not the rest of an address or of a relative one."""
+NAME = re.compile(r"(?!\.+$)[\w.+@-]+", re.ASCII)
+"""Of a cell, which is a folder's too: nothing that leads elsewhere."""
 
 
 class AtlasError(ValueError):
     """A folder holds no cells, or damaged ones; says which."""
-
-
-NAME = re.compile(r"(?!\.+$)[\w.+@-]+", re.ASCII)
-"""Of a cell, which is a folder's too: nothing that leads elsewhere."""
 
 
 @dataclass(frozen=True)

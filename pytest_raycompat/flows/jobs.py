@@ -8,6 +8,7 @@ By hand, with ``RAY_ADDRESS`` set to a cluster with a dashboard::
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -120,14 +121,35 @@ def submit_generate(reporter: Reporter, client: Any, arguments: argparse.Namespa
     variables = {MARKED_VARIABLE: "set by the job", HOLD_FILE_VARIABLE: str(let_go), "PYTHONPATH": python_path()}
     if engine.SHARES_VARIABLE in os.environ:
         variables[engine.SHARES_VARIABLE] = os.environ[engine.SHARES_VARIABLE]
-    job = client.submit_job(
-        entrypoint=shlex.join(inner_command(arguments)),
-        runtime_env={"env_vars": variables},
-        metadata={"flow": "generate"},
-    )
+    with submitted(client, inner_command(arguments), variables, metadata={"flow": "generate"}) as job:
+        pass_on(reporter, client, job, let_go)
+    info = client.get_job_info(job)
+    reporter.output("job", {"status": str(info.status.value), "metadata": info.metadata, "entrypoint": info.entrypoint})
+    reporter.output("log_has_the_result", '"completions"' in client.get_job_logs(job))
+
+
+@contextlib.contextmanager
+def submitted(client: Any, command: list[str], variables: dict[str, str], **more: Any) -> Iterator[str]:
+    """Run a job for a block, and leave none to a cluster that may be somebody else's."""
+    job = client.submit_job(entrypoint=shlex.join(command), runtime_env={"env_vars": variables}, **more)
+    try:
+        yield job
+    finally:
+        with contextlib.suppress(RuntimeError, OSError):  # the cluster is gone; what went wrong before says more
+            if str(client.get_job_status(job).value) not in ENDED:
+                client.stop_job(job)
+
+
+def pass_on(reporter: Reporter, client: Any, job: str, let_go: Path) -> None:
+    """Report what a job's flow reports, until it has ended.
+
+    Raises:
+        JobFailed: it did not succeed.
+        TimeoutError: it did not start in time.
+    """
+    reporter.output("statuses", [await_status(client, job, lambda status: status != "PENDING", SUBMIT_LIMIT_S)])
     chain: list[dict[str, str]] = []
     try:
-        reporter.output("statuses", [await_status(client, job, lambda status: status != "PENDING", SUBMIT_LIMIT_S)])
         for event in follow(client, job):
             kind = event["event"]
             if kind == "phase":
@@ -144,17 +166,6 @@ def submit_generate(reporter: Reporter, client: Any, arguments: argparse.Namespa
                 let_go.touch()
     except RuntimeError as error:
         raise JobFailed(str(error), chain) from None
-    finally:
-        stop_unless_ended(client, job)
-    info = client.get_job_info(job)
-    reporter.output("job", {"status": str(info.status.value), "metadata": info.metadata, "entrypoint": info.entrypoint})
-    reporter.output("log_has_the_result", '"completions"' in client.get_job_logs(job))
-
-
-def stop_unless_ended(client: Any, job: str) -> None:
-    """Leave no job to a cluster that may be somebody else's."""
-    if str(client.get_job_status(job).value) not in ENDED:
-        client.stop_job(job)
 
 
 class JobFailed(RuntimeError):
@@ -172,16 +183,11 @@ def ray_jobs(client: Any, job: str) -> list[str]:
 
 def stop_running(reporter: Reporter, client: Any) -> None:
     """Stop a job that would go on for long, and report how that went."""
-    job = client.submit_job(
-        entrypoint=shlex.join([sys.executable, "-c", SLEEPER]), runtime_env={"env_vars": {MARKED_VARIABLE: "1"}}
-    )
-    try:
+    with submitted(client, [sys.executable, "-c", SLEEPER], {MARKED_VARIABLE: "1"}) as job:
         await_status(client, job, lambda status: status == "RUNNING", SUBMIT_LIMIT_S)
         began = time.monotonic()
         stopped = client.stop_job(job)
         status = await_status(client, job, ENDED.__contains__, STOP_LIMIT_S)
-    finally:
-        stop_unless_ended(client, job)
     reporter.output(
         "stopped", {"asked": bool(stopped), "status": status, "seconds": round(time.monotonic() - began, 3)}
     )

@@ -56,8 +56,7 @@ class FlowRuns:
         self._finished = finished
         self._title = ""
         self._places = Places(session, self._show)
-        self._results: dict[str, FlowResult] = {}
-        self._allowed_s: dict[str, float] = {}
+        self._results: dict[str, tuple[FlowResult, float]] = {}  # and how long it was allowed to take
         self._of_all = SharedResults(session.shared_folder, session.makes_way, self._show_other)
         self._beside: Child | None = None
 
@@ -109,9 +108,9 @@ class FlowRuns:
             ValueError: there is no such flow.
         """
         one = self._described(name, parameters, setting)
-        held = self._results.get(one.key)
-        allowed_s = setting.deadline_s or self._session.settings.deadline_s
-        cut_off = held is not None and held.outcome == "timeout" and self._allowed_s[one.key] < allowed_s
+        held, held_s = self._results.get(one.key, (None, 0.0))
+        deadline_s = self._deadline_s(setting)
+        cut_off = held is not None and held.outcome == "timeout" and held_s < deadline_s
         if held is not None and not (fresh or cut_off or (retry and held.failure is not None)):
             written = setting.written(on_ray=one.on_ray)
             return msgspec.structs.replace(held, workaround=setting.workaround, setting=written)
@@ -125,8 +124,11 @@ class FlowRuns:
         unexplained = result.failure is not None and not self._session.judge.expects(result)
         if one.on_ray and not one.flow.always_on_ray and unexplained:
             result = self._with_control(result, name, one.parameters, setting, retry=retry)
-        self._results[one.key], self._allowed_s[one.key] = result, allowed_s
+        self._results[one.key] = result, deadline_s
         return result
+
+    def _deadline_s(self, setting: Setting) -> float:
+        return setting.deadline_s or self._session.settings.deadline_s
 
     def _described(self, name: str, parameters: Mapping[str, Any], setting: Setting) -> Described:
         flow = find_flow(name)
@@ -256,7 +258,7 @@ class FlowRuns:
             cluster=cluster,
             memory=memory,
             device=self._session.device,
-            deadline_s=setting.deadline_s or self._session.settings.deadline_s,
+            deadline_s=self._deadline_s(setting),
             reproduce=self._reproduction(flow, parameters, cluster, setting),
             entered=entered,
         )

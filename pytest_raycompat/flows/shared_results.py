@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from pytest_raycompat.files import write_file
-from pytest_raycompat.lease import LOOK_EVERY_S, try_lock
+from pytest_raycompat.lease import LOOK_EVERY_S, locking, try_lock
 from pytest_raycompat.records import FlowResult
 
 
@@ -94,13 +92,3 @@ class Files:
         else:
             write_file(self.result, msgspec.json.encode(result))
         return result
-
-
-@contextlib.contextmanager
-def locking(path: Path) -> Iterator[int]:
-    """Open a file that is to be locked; closing it gives the lock back."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -16,8 +16,6 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value is in a TOML document: ``("when", "ray")``, ``("verified", 0, "vllm")``."""
 
 _TABLES: dict[str, type[msgspec.Struct]] = {"when": Conditions, "workaround": Workaround, "verified": Pair}
-_FREE_TABLES: dict[str, tuple[type, ...]] = {"parameters": (str, int, bool), "env": (str,)}
-"""What may stand in the tables whose keys are the author's own."""
 
 
 def line_of(text: str, where: KeyPath) -> int:
@@ -118,7 +116,8 @@ def _explain(message: str, document: dict[str, Any]) -> tuple[KeyPath, str]:
     value: Any = document
     for name, index in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", place):
         if index == "...":  # msgspec does not say which
-            part = next(key for key, one in value.items() if not isinstance(one, _FREE_TABLES[str(where[-1])]))
+            hint = typing.get_type_hints(_TABLES[str(where[0])])[str(where[-1])]
+            part = next(key for key, one in value.items() if not isinstance(one, typing.get_args(hint)[1]))
         else:
             part = name or int(index)
         where.append(part)
